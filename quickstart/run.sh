@@ -6,19 +6,18 @@ cd "$(dirname "$0")/.."
 mkdir -p out
 lines=out/app.log
 quickstart/lines.sh 20000 >"$lines"
-before=$(find out -name '*.gz' | wc -l)
 
 echo "\$ bin/hydrant run --once -c quickstart/hydrant.yaml <$lines"
 bin/hydrant run --once -c quickstart/hydrant.yaml <"$lines"
 
-objects=$(find out -name '*.gz' | sort)
-newest=$(find out -name '*.gz' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2-)
-count=$(echo "$objects" | wc -l)
-[ "$count" -gt "$before" ] || { echo "nothing was delivered under ./out" >&2; exit 1; }
+new=$(find out -name '*.gz' -newer "$lines" | sort)
+[ -n "$new" ] || { echo "nothing was delivered under ./out" >&2; exit 1; }
 
 echo
-echo "$(wc -l <"$lines") lines went in; ./out holds $count objects, $((count - before)) of them new:"
-echo "$objects" | tail -n 5 | sed 's/^/  /'
+echo "$(wc -l <"$lines") lines went in. New under ./out, which holds $(find out -name '*.gz' | wc -l) objects:"
+while read -r object; do
+	echo "  $object"
+done <<<"$new"
 echo
-echo "\$ zcat $newest | head -n 3"
-zcat "$newest" | awk 'NR <= 3'
+echo "\$ zcat ${new##*$'\n'} | head -n 3"
+zcat "${new##*$'\n'}" | awk 'NR <= 3'
