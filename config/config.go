@@ -75,9 +75,9 @@ type Batch struct {
 type Kinds struct{ Sources, Sinks map[string]func() any }
 
 // Listener is implemented by the section of a source that listens: two may share an address by different paths if
-// they agree on TLS, of which tls is any text that differs when the settings do.
+// they agree on the files for TLS, which are empty for plain HTTP.
 type Listener interface {
-	Listener() (listen, path, tls string)
+	Listener() (listen, path, certFile, keyFile string)
 }
 
 // Targeter is implemented by the section of a sink: two with one Target fail together, so that neither can be the

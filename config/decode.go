@@ -131,6 +131,7 @@ func (d *decoder) unknown(in *node, e entry, what string, keys []string) {
 	if len(keys) > 0 {
 		want = "one of " + strings.Join(keys, ", ")
 	}
+	in.unknown = true
 	if near := nearest(e.key, keys); near != "" {
 		want = "did you mean " + near + "?"
 		if in.misspelt == nil {

@@ -2,15 +2,25 @@ package config
 
 import "strings"
 
-// nearest is the candidate that word was probably meant to be; "" when none is near.
+// nearest is the candidate that word was probably meant to be: a few letters away, or one the start of the other;
+// "" when none is near.
 func nearest(word string, candidates []string) string {
+	word = strings.ToLower(word)
 	best, at := "", 1+max(1, min(3, len(word)/3))
 	for _, c := range candidates {
-		if d := distance(strings.ToLower(word), strings.ToLower(c)); d < at {
+		if d := distance(word, strings.ToLower(c)); d < at {
 			best, at = c, d
 		}
 	}
-	return best
+	if best != "" || len(word) < 3 {
+		return best
+	}
+	for _, c := range candidates {
+		if low := strings.ToLower(c); strings.HasPrefix(low, word) || len(c) >= 3 && strings.HasPrefix(word, low) {
+			return c
+		}
+	}
+	return ""
 }
 
 // distance counts the letters to insert, leave out, change or swap with their neighbour to make b of a.

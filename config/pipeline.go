@@ -113,12 +113,9 @@ func (d *decoder) oneKind(item entry, what string, kinds []entry, known []string
 	if len(kinds) > 0 {
 		return d.part(kinds[0], from), true
 	}
-	for _, k := range known {
-		if item.value.misspelt[k] {
-			return Part{}, false
-		}
+	if !item.value.unknown { // else that is the kind, probably
+		d.add(Problem{Place: item.at, Found: "a " + what + " without a kind", Want: "one of " + strings.Join(known, ", ")})
 	}
-	d.add(Problem{Place: item.at, Found: "a " + what + " without a kind", Want: "one of " + strings.Join(known, ", ")})
 	return Part{}, false
 }
 

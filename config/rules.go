@@ -161,8 +161,8 @@ func sameTarget(a, b Part) bool {
 
 // claim is one address with a path that something listens on.
 type claim struct {
-	listen, path, tls string
-	at                entry
+	listen, path, certFile, keyFile string
+	at                              entry
 }
 
 // checkListeners finds doors that want the same place, and a second reader of stdin.
@@ -185,8 +185,8 @@ func (d *decoder) checkListeners(r *Report, cfg *Config) {
 			if !ok {
 				continue
 			}
-			listen, path, tls := l.Listener()
-			c := claim{listen, path, tls, entry{at: s.At}}
+			c := claim{at: entry{at: s.At}}
+			c.listen, c.path, c.certFile, c.keyFile = l.Listener()
 			for _, other := range claims {
 				if found, want := clash(other, c); found != "" {
 					d.add(Problem{Place: s.At, Found: s.Kind + ": " + found + fmt.Sprintf(" (line %d)", other.at.place().Line), Want: want})
@@ -211,7 +211,7 @@ func clash(a, b claim) (found, want string) {
 		return "", ""
 	case a.path == "":
 		return "the address of the admin page", "another port"
-	case a.tls != b.tls:
+	case a.certFile != b.certFile || a.keyFile != b.keyFile:
 		return "TLS settings that differ from those of the same address", "the same settings, or another port"
 	case a.path == b.path:
 		return "the same address and path again", "another path or port"
@@ -238,5 +238,5 @@ func Loopback(listen string) bool {
 		return false
 	}
 	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
+	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }

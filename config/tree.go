@@ -40,6 +40,7 @@ type node struct {
 	bad      bool            // has a problem: nothing more is said of it
 	entries  []entry         // of a mapping
 	items    []*node         // of a list
+	unknown  bool            // a mapping with unknown keys
 	misspelt map[string]bool // keys that unknown keys of this mapping were taken for
 }
 
@@ -143,7 +144,8 @@ func column(text []byte, at int) int {
 func (d *decoder) checkTokens(tokens token.Tokens) bool {
 	before := len(d.problems)
 	var last *token.Token
-	depth, inLine, documents, content := 0, 0, 0, false
+	depth, inLine, directive := 0, 0, 0
+	content, ended := false, false // a document has begun; has ended
 	for _, tk := range tokens {
 		if last == nil || last.Position.Line != tk.Position.Line {
 			inLine = 0
@@ -159,14 +161,17 @@ func (d *decoder) checkTokens(tokens token.Tokens) bool {
 		case token.TagType:
 			found, want = "a tag (!)", "write the value without it, or quote it if it is text"
 		case token.DirectiveType:
+			directive = tk.Position.Line
 			found, want = "a directive (%)", "leave it out, or quote the value if it is text"
 		case token.MappingKeyType:
 			found, want = "a key written with ?", "write key: value"
 		case token.DocumentHeaderType:
-			if documents++; documents > 1 || content {
+			if content {
 				found, want = "a second document (---)", "one file holds one configuration"
 			}
+			content = true
 		case token.DocumentEndType:
+			ended = true
 		case token.SequenceEntryType, token.MappingValueType:
 			if depth == 0 {
 				inLine++ // in { } and [ ] a line may hold many, and the brackets count
@@ -179,8 +184,11 @@ func (d *decoder) checkTokens(tokens token.Tokens) bool {
 		case token.SequenceEndType, token.MappingEndType:
 			depth--
 		}
-		if tk.Type != token.CommentType && tk.Type != token.DocumentHeaderType && tk.Type != token.DirectiveType {
-			content = true
+		if tk.Type != token.CommentType && tk.Type != token.DocumentEndType && tk.Position.Line != directive {
+			if content = true; ended && found == "" {
+				found, want = "text behind the document's end (...)", "one file holds one configuration"
+				ended = false // said once
+			}
 		}
 		if depth > maxDepth || inLine > maxDepth {
 			d.add(Problem{Place: placeOf(tk), Found: fmt.Sprintf("more than %d levels of nesting", maxDepth), Want: "a flatter file"})
