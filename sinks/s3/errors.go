@@ -150,9 +150,9 @@ func (s *store) remedy(err error, st int, o sinks.Output) string {
 	case "InvalidAccessKeyId", "XAdminUserNotFound", "InvalidToken", "InvalidClientTokenId", "TokenRefreshRequired":
 		return "check the credentials: " + s.credentials() + " are unknown to the store"
 	case "SignatureDoesNotMatch":
-		return credentialsRemedy + "the secret of " + s.credentials() + " is not the right one"
+		return "check the credentials: the secret of " + s.credentials() + " is not the right one"
 	case "ExpiredToken", "ExpiredTokenException", "RequestExpired":
-		return credentialsRemedy + "the session token of " + s.credentials() + " has expired; renew it"
+		return "check the credentials: the session token of " + s.credentials() + " has expired; renew it"
 	case "RequestTimeTooSkewed":
 		return "set this machine's clock: it differs too much from the store's"
 	case "NoSuchBucket":
