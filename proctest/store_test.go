@@ -24,10 +24,10 @@ type store struct {
 	mu          sync.Mutex
 	objects     map[string][]byte // by bucket/key
 	puts        []put
-	overwritten []string      // names of which the bytes changed
-	held        chan struct{} // non-nil: PUTs hang until it is closed, and store nothing
-	holding     int           // how many hang now
-	status      int                                 // != 0: what every PUT is answered with
+	overwritten []string                // names of which the bytes changed
+	held        chan struct{}           // non-nil: PUTs hang until it is closed, and store nothing
+	holding     int                     // how many hang now
+	status      int                     // != 0: what every PUT is answered with
 	sink        func(r io.Reader) error // non-nil: takes the bytes in place of objects
 }
 
