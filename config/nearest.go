@@ -29,16 +29,16 @@ func distance(a, b string) int {
 	if len(a) > longest || len(b) > longest {
 		return longest
 	}
-	var d [longest + 1][longest + 1]int
+	var d [longest + 1][longest + 1]uint8
 	for i := range len(a) + 1 {
-		d[i][0] = i
+		d[i][0] = uint8(i)
 	}
 	for j := range len(b) + 1 {
-		d[0][j] = j
+		d[0][j] = uint8(j)
 	}
 	for i := 1; i <= len(a); i++ {
 		for j := 1; j <= len(b); j++ {
-			change := 1
+			change := uint8(1)
 			if a[i-1] == b[j-1] {
 				change = 0
 			}
@@ -48,5 +48,5 @@ func distance(a, b string) int {
 			}
 		}
 	}
-	return d[len(a)][len(b)]
+	return int(d[len(a)][len(b)])
 }

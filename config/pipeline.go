@@ -193,7 +193,7 @@ func (d *decoder) defaultErrorOutput(folder string, at Place) Part {
 		for _, set := range [][2]string{{"path", folder}, {"compression", "none"}} {
 			if f.key == set[0] {
 				text := &node{kind: textNode, at: at, source: set[1], value: set[1]}
-				section.entries = append(section.entries, entry{key: f.key, at: at, value: text})
+				section.set(entry{key: f.key, at: at, value: text})
 			}
 		}
 	}

@@ -124,10 +124,8 @@ func (r *Report) resolve(key string) (at entry, found, bad bool) {
 
 // below is the entry of a key in a mapping, or of an index in a list.
 func (n *node) below(part string) (entry, bool) {
-	for _, e := range n.entries {
-		if e.key == part {
-			return e, true
-		}
+	if i, ok := n.keys[part]; ok {
+		return n.entries[i], true
 	}
 	if i, err := strconv.Atoi(part); err == nil && i >= 0 && i < len(n.items) {
 		return entry{key: part, at: n.items[i].at, value: n.items[i]}, true

@@ -38,7 +38,8 @@ type node struct {
 	value    string          // the same after ${…}
 	fromEnv  bool            // value holds something of the environment: any scalar type may be meant, and it is never printed
 	bad      bool            // has a problem: nothing more is said of it
-	entries  []entry         // of a mapping
+	entries  []entry         // of a mapping, in the order of the file
+	keys     map[string]int  // of a mapping: where in entries
 	items    []*node         // of a list
 	unknown  bool            // a mapping with unknown keys
 	misspelt map[string]bool // keys that unknown keys of this mapping were taken for
@@ -315,14 +316,21 @@ func (d *decoder) convertEntry(into *node, v *ast.MappingValueNode) {
 		d.add(Problem{Place: e.at, Found: "a key that is not plain text", Want: "write key: value"})
 		return
 	}
-	for _, other := range into.entries {
-		if other.key == e.key {
-			d.add(Problem{Place: e.at, Found: fmt.Sprintf("%s a second time, first in line %d", quote(e.key), other.at.Line), Want: "keep one of them"})
-			return
-		}
+	if i, twice := into.keys[e.key]; twice {
+		d.add(Problem{Place: e.at, Found: fmt.Sprintf("%s a second time, first in line %d", quote(e.key), into.entries[i].at.Line), Want: "keep one of them"})
+		return
 	}
 	e.value = d.convert(v.Value, v.Value.GetToken())
-	into.entries = append(into.entries, e)
+	into.set(e)
+}
+
+// set adds an entry to a mapping.
+func (n *node) set(e entry) {
+	if n.keys == nil {
+		n.keys = map[string]int{}
+	}
+	n.keys[e.key] = len(n.entries)
+	n.entries = append(n.entries, e)
 }
 
 // firstToken is where an item of a list begins: for a mapping its first key, where the parser says the colon.
