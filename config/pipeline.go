@@ -124,7 +124,7 @@ func (d *decoder) part(e entry, from map[string]func() any) Part {
 	value := from[e.key]()
 	if e.value.kind == nullNode {
 		e.value.bad = true
-		d.add(Problem{Place: e.at, Found: e.key + ": nothing", Want: "write " + e.key + ": {} to take all defaults"})
+		d.add(Problem{Place: e.at, Found: e.key + ": nothing", Want: "indent its settings below it, or write " + e.key + ": {} to take all defaults"})
 	} else {
 		d.into(e, reflect.ValueOf(value).Elem())
 	}
