@@ -65,6 +65,14 @@ func (n *inode) walk(prefix string, to []string) []string {
 	return to
 }
 
+func (n *inode) usage() int64 {
+	sum := n.blocks
+	for _, child := range n.dir {
+		sum += child.usage()
+	}
+	return sum
+}
+
 // change remembers, before the first change since the last sync, what the disk has: of an entry, or of the size of a file.
 func (n *inode) change(name string) {
 	if n.dir == nil {

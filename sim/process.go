@@ -20,6 +20,7 @@ type Process struct {
 	skew  time.Duration // of the time of day
 	dead  bool
 	alive int
+	gone  chan struct{}
 	Crash *CrashPlan // nil: none is planned
 }
 
@@ -36,14 +37,18 @@ type CrashPlan struct {
 
 // NewProcess starts a life on a disk, whose time of day is off by skew.
 func (w *World) NewProcess(name string, d *Disk, skew time.Duration) *Process {
-	return &Process{World: w, Name: name, Disk: d, born: w.now, skew: skew}
+	return &Process{World: w, Name: name, Disk: d, born: w.now, skew: skew, gone: make(chan struct{})}
 }
+
+// Gone is closed when the process is killed.
+func (p *Process) Gone() <-chan struct{} { return p.gone }
 
 // Dead tells whether the process was killed, Alive how many of its actors have not ended.
 func (p *Process) Dead() bool { return p.dead }
 func (p *Process) Alive() int { return p.alive }
 
-// Jump moves the time of day.
+// Skew is how far the time of day is off; Jump moves it.
+func (p *Process) Skew() time.Duration  { return p.skew }
 func (p *Process) Jump(d time.Duration) { p.skew += d }
 
 // Kill ends the process where it stands; power tells whether the machine goes down with it and the disk loses what was not
@@ -55,6 +60,7 @@ func (p *Process) Kill(power bool) {
 	}
 	w.note("kill", p.Name, int64(w.now), 0)
 	p.dead = true
+	close(p.gone)
 	if p.Disk != nil {
 		p.Disk.closeAll(p)
 		if power {
