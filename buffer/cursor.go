@@ -1,0 +1,421 @@
+package buffer
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/hydrantd/hydrant"
+)
+
+// ErrInUse: the cursor has a holder already.
+var ErrInUse = errors.New("the cursor is in use")
+
+const (
+	journalAlloc  = 64 << 10 // of each of the two files
+	reserveSuffix = ".reserve"
+	tempSuffix    = ".tmp"
+)
+
+// journalSuffixes are those of the two files of a cursor, which take turns: a snapshot goes into the one that is not in use.
+var journalSuffixes = [2]string{".a", ".b"}
+
+// CursorInfo is what the log knows of a cursor, opened or not.
+type CursorInfo struct {
+	Name      string
+	Committed hydrant.Position // durable; when Err is set, at least this far
+	Open      bool             // false: orphaned, unless its delivery is still to come
+	Err       error            // why it cannot be opened: a *DamagedCursor
+}
+
+// DamagedCursor says that a journal lost something that was durable. Its delivery has to hold: what it would do next may have
+// been done already.
+type DamagedCursor struct {
+	File   string
+	Offset int64
+	Why    string
+}
+
+func (e *DamagedCursor) Error() string {
+	return fmt.Sprintf("%s+%d: %s: restore the file, or `hydrant buffer forget` the delivery to start it anew", e.File, e.Offset, e.Why)
+}
+
+// cursorState is what the log holds of a cursor file. Guarded by Disk.mu, but for reserve.
+type cursorState struct {
+	name      string
+	committed hydrant.Position // durable
+	err       error
+	holder    *cursor // nil: not open
+	reserve   reserve
+}
+
+// cursor is an open journal. It belongs to one goroutine.
+type cursor struct {
+	d       *Disk
+	state   *cursorState
+	entries []Entry
+	at      journalPlace
+	file    hydrant.File
+	failed  error // a failed sync: never retried (I7)
+	spoiled bool  // a rewriting failed half way: the other file may count now, so nothing may go into this one
+	closed  bool
+}
+
+// journalPlace is where the next frame of a journal goes.
+type journalPlace struct {
+	which      int // of journalSuffixes
+	generation uint64
+	salt       [16]byte
+	seq        uint64
+	at         int64
+	size       int64
+	exists     [2]bool
+	largest    int64 // allocation of the larger file
+}
+
+// Cursor implements Log. Other errors: ErrInUse, a *DamagedCursor, ErrNewerFormat.
+func (d *Disk) Cursor(name string, start Start) (Cursor, error) {
+	d.mu.Lock()
+	st, known := d.cursors[name]
+	if !known {
+		// Made now, so that no segment goes that its start was chosen from.
+		st = &cursorState{name: name, committed: d.segs[0].base}
+		if start == Latest {
+			st.committed = d.end
+		}
+		d.cursors[name] = st
+	}
+	if st.holder != nil {
+		d.mu.Unlock()
+		return nil, fmt.Errorf("%w: %s/%s", ErrInUse, d.o.Name, name)
+	}
+	c := &cursor{d: d, state: st}
+	st.holder = c
+	d.mu.Unlock()
+	err := c.open(known)
+	if err == nil {
+		return c, nil
+	}
+	d.mu.Lock()
+	st.holder = nil
+	if !known {
+		delete(d.cursors, name)
+	}
+	d.mu.Unlock()
+	return nil, err
+}
+
+// open reads the journal and rewrites it into its other file, or makes it. Like the log, a journal is never appended to by
+// a process that did not begin the file: what a predecessor wrote last may not be durable, whatever it reads like.
+func (c *cursor) open(known bool) error {
+	d := c.d
+	if err := d.o.FS.MkdirAll(d.cursorDir()); err != nil {
+		return err
+	}
+	if err := d.openReserve(c.state); err != nil {
+		return err
+	}
+	err := c.load(known)
+	if err != nil {
+		return errors.Join(err, d.closeReserve(c.state))
+	}
+	return nil
+}
+
+func (c *cursor) load(known bool) error {
+	d := c.d
+	if !known {
+		return c.create()
+	}
+	j, err := readJournal(d.o.FS, d.cursorDir(), c.state.name, d.id)
+	if err != nil {
+		return err
+	}
+	c.entries, c.at = j.entries, j.journalPlace
+	return c.rewrite(j.committed, j.entries)
+}
+
+// create makes both files, the second one empty, and names them when they are durable.
+func (c *cursor) create() error {
+	d := c.d
+	c.at = journalPlace{which: 1, largest: journalAlloc}
+	blank := c.path(1)
+	if err := c.makeFile(blank+tempSuffix, nil, journalAlloc); err != nil {
+		return err
+	}
+	if err := d.o.FS.Rename(blank+tempSuffix, blank); err != nil {
+		return err
+	}
+	return c.rewrite(c.state.committed, nil)
+}
+
+// makeFile writes a new file and makes its bytes durable.
+func (c *cursor) makeFile(path string, buf []byte, size int64) error {
+	f, err := c.d.o.FS.Open(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+	if err != nil {
+		return err
+	}
+	err = f.Allocate(size)
+	if err == nil && buf != nil {
+		_, err = f.WriteAt(buf, 0)
+	}
+	if err == nil {
+		err = f.Sync(hydrant.PointCursorFile)
+	}
+	return errors.Join(err, f.Close())
+}
+
+func (c *cursor) path(which int) string {
+	return filepath.Join(c.d.cursorDir(), c.state.name+journalSuffixes[which])
+}
+
+// rewrite puts everything into one frame of the other file, syncs it, and only then gives up the one in use, by
+// clearing its header: so a damaged header can never bring back an older journal.
+func (c *cursor) rewrite(committed hydrant.Position, entries []Entry) error {
+	d, to := c.d, 1-c.at.which
+	if len(entries) > maxEntries {
+		return fmt.Errorf("%s: %d entries, the most in a journal is %d", c.path(to), len(entries), maxEntries)
+	}
+	next := journalPlace{which: to, generation: c.at.generation + 1, seq: 2, exists: [2]bool{true, true}}
+	if _, err := io.ReadFull(d.o.Rand, next.salt[:]); err != nil {
+		return err
+	}
+	h := cursorHeader{generation: next.generation, salt: next.salt, log: d.id}
+	buf := appendFrame(h.encode(), &next.salt, 1, committed, entries)
+	next.at = int64(len(buf))
+	// At least half of it is left for frames, so that rewriting stays rare.
+	next.size = max(journalAlloc, c.at.largest)
+	for next.size < 2*next.at {
+		next.size *= 2
+	}
+	next.largest = next.size
+	f, err := c.install(next, buf, c.at.exists[to])
+	if err != nil {
+		return err
+	}
+	old := c.file
+	c.file = f
+	if c.at.generation > 0 {
+		if err := c.retire(old, c.at.which); err != nil {
+			return c.fail(err)
+		}
+	}
+	c.at, c.spoiled = next, false
+	c.settle(committed)
+	return nil
+}
+
+// install writes a whole journal file, under a temporary name if there is none yet.
+func (c *cursor) install(next journalPlace, buf []byte, exists bool) (hydrant.File, error) {
+	d, path, point := c.d, c.path(next.which), hydrant.PointSnapshot
+	name, flag := path, os.O_RDWR
+	if !exists {
+		name, flag, point = path+tempSuffix, os.O_RDWR|os.O_CREATE|os.O_TRUNC, hydrant.PointCursorFile
+	}
+	f, err := d.o.FS.Open(name, flag)
+	if err != nil {
+		return nil, err
+	}
+	if err = f.Allocate(next.size); err == nil {
+		c.spoiled = exists
+		_, err = f.WriteAt(buf, 0)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if err := f.Sync(point); err != nil {
+		return nil, errors.Join(c.fail(err), f.Close())
+	}
+	if exists {
+		return f, nil
+	}
+	if err = d.o.FS.Rename(name, path); err == nil {
+		err = hydrant.SyncDir(d.o.FS, d.cursorDir(), hydrant.PointCursorFile)
+	}
+	if err != nil {
+		return nil, errors.Join(c.fail(err), f.Close())
+	}
+	return f, nil
+}
+
+// retire clears the header of the file that is given up. f may be nil: it is not open.
+func (c *cursor) retire(f hydrant.File, which int) error {
+	if f == nil {
+		var err error
+		if f, err = c.d.o.FS.Open(c.path(which), os.O_RDWR); err != nil {
+			return err
+		}
+	}
+	_, err := f.WriteAt(make([]byte, fileHeaderLen), 0)
+	if err == nil {
+		err = f.Sync(hydrant.PointSnapshot)
+	}
+	return errors.Join(err, f.Close())
+}
+
+func (c *cursor) fail(err error) error {
+	c.failed = fmt.Errorf("%s: %w: restart to go on", c.path(c.at.which), err)
+	return c.failed
+}
+
+// settle makes committed known to the log, after it is durable.
+func (c *cursor) settle(committed hydrant.Position) {
+	c.d.mu.Lock()
+	moved := c.state.committed < committed
+	c.state.committed = committed
+	c.d.mu.Unlock()
+	if moved {
+		c.d.release()
+	}
+}
+
+// Committed implements Cursor.
+func (c *cursor) Committed() hydrant.Position {
+	c.d.mu.Lock()
+	defer c.d.mu.Unlock()
+	return c.state.committed
+}
+
+// Entries implements Cursor.
+func (c *cursor) Entries() []Entry { return c.entries }
+
+// Write implements Cursor. After a failed sync every Write fails: only a restart can tell what is durable.
+func (c *cursor) Write(p hydrant.Point, committed hydrant.Position, entries []Entry, snapshot func() []Entry) error {
+	switch {
+	case c.closed:
+		return ErrClosed
+	case c.failed != nil:
+		return c.failed
+	case committed < c.state.committed:
+		panic(fmt.Sprintf("BUG: committed of %s falls from %d to %d", c.state.name, c.state.committed, committed))
+	}
+	if c.spoiled || c.at.at+int64(frameSize(entries)) > c.at.size {
+		return c.rewrite(committed, append(slices.Clip(snapshot()), entries...))
+	}
+	buf := appendFrame(nil, &c.at.salt, c.at.seq, committed, entries)
+	if _, err := c.file.WriteAt(buf, c.at.at); err != nil {
+		return err
+	}
+	if hydrant.Sabotaged(hydrant.RuleFreeAfterDone) {
+		c.settle(committed)
+	}
+	if err := c.file.Sync(p); err != nil {
+		return c.fail(err)
+	}
+	c.at.at += int64(len(buf))
+	c.at.seq++
+	c.settle(committed)
+	return nil
+}
+
+// Close implements Cursor.
+func (c *cursor) Close() error {
+	if c.closed {
+		return nil
+	}
+	c.closed = true
+	err := errors.Join(c.file.Close(), c.d.closeReserve(c.state))
+	c.d.mu.Lock()
+	c.state.holder = nil
+	c.d.mu.Unlock()
+	return err
+}
+
+// Cursors says what cursors there are, by name.
+func (d *Disk) Cursors() []CursorInfo {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []CursorInfo
+	for _, st := range d.cursors {
+		all = append(all, CursorInfo{st.name, st.committed, st.holder != nil, st.err})
+	}
+	slices.SortFunc(all, func(a, b CursorInfo) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}
+
+// least is the position that every durable cursor is past, orphans included. Without a cursor it is 0: nothing has been
+// delivered. mu is held.
+func (d *Disk) least() hydrant.Position {
+	var least hydrant.Position
+	for _, st := range d.cursors {
+		if least == 0 || st.committed < least {
+			least = st.committed
+		}
+	}
+	return least
+}
+
+// consumed tells whether nobody needs s once it is closed.
+func (d *Disk) consumed(s *segment) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.o.Retention == 0 && d.least() >= s.next
+}
+
+// release removes the segments that every cursor and the retention are past (I6), oldest first.
+func (d *Disk) release() {
+	mono := d.o.Clock.Mono()
+	if d.oldest(mono) == nil {
+		return
+	}
+	d.hold(&d.sweep)
+	defer d.sweep.Give()
+	freed := false
+	for s := d.oldest(mono); s != nil; s = d.oldest(mono) {
+		if err := d.remove(s); err != nil {
+			d.o.Logger.Warn("segment not removed, it goes later", "err", err)
+			break
+		}
+		freed = true
+	}
+	if freed {
+		d.mu.Lock()
+		if d.full != nil {
+			d.full.freed = true
+		}
+		d.mu.Unlock()
+		d.space.Ring()
+	}
+}
+
+// oldest is the first segment if it may go, else nil. The one being written never may.
+func (d *Disk) oldest(mono time.Duration) *segment {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	// What lies between two segments is lost, and has to be passed as well.
+	if len(d.segs) < 2 || d.segs[1].base > d.least() || mono-d.segs[0].closed < d.o.Retention {
+		return nil
+	}
+	return d.segs[0]
+}
+
+// remove takes the first segment off the chain. While there is a retention the removals become durable one by one: a hole
+// in the chain would look like damage.
+func (d *Disk) remove(s *segment) error {
+	d.mu.Lock()
+	d.segs = d.segs[1:]
+	d.mu.Unlock()
+	err := d.o.FS.Remove(filepath.Join(d.logDir(), s.name()))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		d.mu.Lock()
+		d.segs = append([]*segment{s}, d.segs...)
+		d.mu.Unlock()
+		return err
+	}
+	d.mu.Lock()
+	d.disk -= s.size
+	d.fold.drop(d.segs[0].base)
+	d.mu.Unlock()
+	if err := d.files.forget(s); err != nil {
+		d.o.Logger.Warn("removed segment not closed", "err", err)
+	}
+	if d.o.Retention > 0 {
+		return hydrant.SyncDir(d.o.FS, d.logDir(), hydrant.PointSegmentDir)
+	}
+	return nil
+}

@@ -1,0 +1,181 @@
+package buffer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hydrantd/hydrant"
+)
+
+// Options says how a log on disk is opened.
+type Options struct {
+	FS        hydrant.FS
+	Clock     hydrant.Clock
+	Rand      io.Reader // of ids and salts; crypto/rand outside the simulation
+	Dir       string    // streams/<name>: the log makes log, cursors and quarantine in it
+	Name      string    // the pipeline, for errors and log lines
+	Shards    int       // 0 = 1; a change closes and opens shards
+	Retention time.Duration
+	MaxBytes  int64    // of the segments; 0 = as much as the disk has
+	AcceptGap []string // cursors that may be past the log's end: their positions are given up as damaged
+	Logger    *slog.Logger
+}
+
+// Disk is the Log in files. FORMAT.md specifies them.
+//
+// Who holds turn is the only one that writes to the log: it owns w. mu guards what everybody looks at and is
+// never held across a call of FS or Clock.
+type Disk struct {
+	o       Options
+	id      hydrant.LogID
+	run     hydrant.RunID
+	lanes   lanes
+	files   *files // read handles
+	opening uint32
+
+	openedWall int64 // Unix ms
+	openedMono time.Duration
+
+	turn  hydrant.Turn
+	w     writer
+	sweep hydrant.Turn // who holds it removes segments, oldest first
+	grown hydrant.Bell // something became durable
+	space hydrant.Bell // something was freed, or the log was closed
+
+	mu       sync.Mutex
+	segs     []*segment // by base; the last one is being written
+	end      hydrant.Position
+	disk     int64 // bytes of segs
+	fold     fold
+	lastTime int64
+	largest  int64 // bytes of the largest block that the reserves must have room for
+	forming  *group
+	writes   uint64 // counts Writes, to rotate records without a key
+	full     *fullness
+	poisoned error
+	closed   bool
+	cursors  map[string]*cursorState
+}
+
+var _ Log = (*Disk)(nil)
+
+// Open opens the log of a pipeline, or makes it. It recovers what an earlier process left: see recover.go. The caller
+// holds the lock of the data directory.
+func Open(o Options) (*Disk, Recovery, error) {
+	d := &Disk{o: o, cursors: map[string]*cursorState{}, largest: reserveLeast - reserveMargin}
+	if d.o.Shards == 0 {
+		d.o.Shards = 1
+	}
+	if d.o.Logger == nil {
+		d.o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if d.o.MaxBytes == 0 {
+		d.o.MaxBytes = math.MaxInt64
+	}
+	d.o.Logger = d.o.Logger.With("stream", o.Name)
+	d.files = &files{fsys: o.FS, dir: d.logDir(), keep: openFiles}
+	d.fold = newFold()
+	d.openedWall, d.openedMono = o.Clock.Wall().UnixMilli(), o.Clock.Mono()
+	if _, err := io.ReadFull(o.Rand, d.run[:]); err != nil {
+		return nil, Recovery{}, err
+	}
+	r := recovery{d: d}
+	if err := r.run(); err != nil {
+		d.files.close()
+		return nil, r.Recovery, err
+	}
+	d.release()
+	return d, r.Recovery, nil
+}
+
+func (d *Disk) logDir() string        { return filepath.Join(d.o.Dir, "log") }
+func (d *Disk) cursorDir() string     { return filepath.Join(d.o.Dir, "cursors") }
+func (d *Disk) quarantineDir() string { return filepath.Join(d.o.Dir, "quarantine") }
+
+// State implements Log.
+func (d *Disk) State() State {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := State{
+		Log: d.id, Run: d.run, Horizon: d.segs[0].base, End: d.end, Disk: d.disk,
+		Appended: d.fold.appended, Damaged: d.fold.damaged, LastTime: d.lastTime,
+		Poisoned: d.poisoned, Shards: slices.Clone(d.fold.shards),
+	}
+	if d.full != nil {
+		s.Full = d.full.err
+	}
+	return s
+}
+
+// Positions yields what the log remembers of one source, in the order of the keys.
+func (d *Disk) Positions(source string, yield func(key string, pos []byte) bool) {
+	d.mu.Lock()
+	var all []sourcePosition
+	for at, pos := range d.fold.sources {
+		if at.source == source {
+			all = append(all, sourcePosition{at, pos})
+		}
+	}
+	d.mu.Unlock()
+	slices.SortFunc(all, func(a, b sourcePosition) int { return a.compare(b) })
+	for _, p := range all {
+		if !yield(p.key, bytes.Clone(p.pos)) {
+			return
+		}
+	}
+}
+
+// Close implements Log.
+func (d *Disk) Close() error {
+	d.mu.Lock()
+	was := d.closed
+	d.closed = true
+	d.mu.Unlock()
+	d.space.Ring()
+	if was {
+		return nil
+	}
+	d.hold(&d.turn)
+	defer d.turn.Give()
+	err := d.w.file.Close()
+	d.w.file = nil
+	return errors.Join(err, d.files.close())
+}
+
+// hold takes a turn. Without a context that cannot fail.
+func (d *Disk) hold(t *hydrant.Turn) {
+	var always context.Context
+	if err := t.Take(always, d.o.Clock); err != nil {
+		panic("BUG: a wait without an end ended: " + err.Error())
+	}
+}
+
+// now is the running time of the log: it follows the time of day, and never falls.
+func (d *Disk) now() (running, wall int64) {
+	wall = d.o.Clock.Wall().UnixMilli()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return max(wall, d.lastTime), wall
+}
+
+// poison ends appending for good (I7).
+func (d *Disk) poison(err error) {
+	d.mu.Lock()
+	first := d.poisoned == nil
+	if first {
+		d.poisoned = err
+	}
+	d.mu.Unlock()
+	d.space.Ring()
+	if first {
+		d.o.Logger.Error("log poisoned by a failed sync, restart to go on", "err", err)
+	}
+}
