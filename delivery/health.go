@@ -1,0 +1,154 @@
+package delivery
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hydrantd/hydrant"
+	"github.com/hydrantd/hydrant/sinks"
+)
+
+// health is what a delivery says of its troubles. Edges are logged, repeats are counted: a target that is down for
+// hours costs two lines, and one that flaps a few an hour.
+type health struct {
+	clock hydrant.Clock
+	log   *slog.Logger
+
+	mu       sync.Mutex
+	active   int // troubles that last
+	said     bool
+	remedy   string        // that was said in this stretch of trouble
+	since    time.Duration // when the stretch began
+	last     *LastError
+	warnings allowance
+	calls    allowance // for the operator
+}
+
+// trouble is one activity that may fail and be tried again: building, shipping or diverting one batch.
+// It is for one goroutine.
+type trouble struct {
+	h     *health
+	tries int           // failed ones so far
+	first time.Duration // Mono of the first
+	class class
+	err   error // the last
+}
+
+// class of an error, as the sink decides it.
+type class uint8
+
+const (
+	transient class = iota
+	operator
+)
+
+func classOf(err error) (class, string) {
+	var op *sinks.OperatorError
+	if errors.As(err, &op) {
+		return operator, op.Remedy
+	}
+	if hydrant.NoSpace(err) {
+		return operator, "free space on the disk of data_dir"
+	}
+	return transient, ""
+}
+
+// failed counts a failed attempt; what says of what.
+func (t *trouble) failed(what string, span hydrant.Span, err error) {
+	now, wall := t.h.clock.Mono(), t.h.clock.Wall()
+	class, remedy := classOf(err)
+	t.err = err
+	line := t.count(class, remedy, err, now, wall)
+	switch {
+	case line && class == operator:
+		t.h.log.Error("delivery holds", "what", what, "span", span.String(), "remedy", remedy, "err", err)
+	case line:
+		t.h.log.Warn("delivery is retried", "what", what, "span", span.String(), "err", err)
+	}
+}
+
+func (t *trouble) count(class class, remedy string, err error, now time.Duration, wall time.Time) (line bool) {
+	h := t.h
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if t.tries == 0 {
+		t.first = now
+		h.active++
+	}
+	t.tries++
+	t.class = class
+	if h.active == 1 && t.tries == 1 {
+		h.since, h.said, h.remedy = now, false, ""
+		h.last = &LastError{Since: wall}
+	}
+	h.last.Attempts++
+	h.last.Text, h.last.Remedy, h.last.Operator = err.Error(), remedy, class == operator
+	switch {
+	case class == operator && remedy != h.remedy:
+		line = h.calls.take(now)
+		if line {
+			h.remedy = remedy
+		}
+	case class == transient && !h.said:
+		line = h.warnings.take(now)
+	}
+	h.said = h.said || line
+	return line
+}
+
+// over ends the trouble, if there was one.
+func (t *trouble) over() {
+	if t.tries == 0 {
+		return
+	}
+	h := t.h
+	now, wall := h.clock.Mono(), h.clock.Wall()
+	h.mu.Lock()
+	t.tries = 0
+	h.active--
+	back := h.active == 0
+	said, tries, after := h.said, h.last.Attempts, now-h.since
+	if back {
+		h.last.Until = wall
+	}
+	h.mu.Unlock()
+	if back && said {
+		h.log.Info("delivery is back", "after", after.Round(time.Second).String(), "tries", tries)
+	}
+}
+
+// lastError is a copy of the trouble at hand, or of the last.
+func (h *health) lastError() *LastError {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.last == nil {
+		return nil
+	}
+	e := *h.last
+	return &e
+}
+
+// allowance lets through a few lines at once and then one in a while, so that a flapping target cannot fill a log.
+type allowance struct {
+	spent  int
+	refill time.Duration
+}
+
+const (
+	allowedAtOnce = 5
+	allowedEvery  = 5 * time.Minute
+)
+
+func (a *allowance) take(now time.Duration) bool {
+	if n := int((now - a.refill) / allowedEvery); n > 0 {
+		a.spent = max(0, a.spent-n)
+		a.refill += time.Duration(n) * allowedEvery
+	}
+	if a.spent == allowedAtOnce {
+		return false
+	}
+	a.spent++
+	return true
+}
