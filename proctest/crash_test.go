@@ -2,11 +2,9 @@ package proctest
 
 import (
 	"fmt"
-	"maps"
 	"net/http"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,10 +23,10 @@ const (
 // most once, nothing else, and in order.
 func TestKilledAgainAndAgain(t *testing.T) {
 	g := startGateway(t, "orders", "clicks")
-	proxy := startProxy(t, g.addr)
+	proxy := startProxy(t, "http://"+g.addr)
 	dir, addr := t.TempDir(), freeAddr(t)
 	access := fmt.Sprintf(`endpoint: %q, region: us-east-1, path_style: true, auth: {access_key_id: %s, secret_access_key: %s}, timeout: 2s`,
-		proxy.URL(), gatewayID, gatewaySecret)
+		proxy.url, gatewayID, gatewaySecret)
 	config := writeConfig(t, dir, `
 data_dir: data
 shutdown: {grace: 2m}
@@ -58,7 +56,7 @@ pipelines:
 		before := ps.acknowledged.Load()
 		eventually(t, patience, "records are acknowledged after a start", func() bool { return ps.acknowledged.Load() >= before+perLife })
 		if n%2 == 0 {
-			eventually(t, patience, "a PUT is in flight", func() bool { return proxy.inFlight() > 0 })
+			eventually(t, patience, "a PUT is in flight", func() bool { return proxy.inFlight.Load() > 0 })
 			inFlight++
 		}
 		d.kill()
@@ -68,8 +66,8 @@ pipelines:
 	}
 	eventually(t, patience, "enough records", func() bool { return ps.acknowledged.Load() >= crashRecords })
 	ps.stop()
-	proxy.heal()
-	d.signal(15)
+	proxy.SetPlan(nil)
+	d.term()
 	if code := d.wait(3 * time.Minute); code != 0 {
 		t.Fatalf("exit code %d after SIGTERM, want 0", code)
 	}
@@ -250,6 +248,3 @@ func (ps *producers) stop() {
 }
 
 func (ps *producers) outcomes(path string) *outcomes { return ps.paths[path] }
-
-var _ = maps.Keys[map[string]int]
-var _ = strconv.Itoa

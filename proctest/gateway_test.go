@@ -2,16 +2,22 @@ package proctest
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/hydrantd/hydrant/faultproxy"
 )
 
 // gateway is a real S3 server: versitygw on a folder.
@@ -88,4 +94,57 @@ func (g *gateway) listing(t testing.TB, bucket string) map[string][]byte {
 		}
 	}
 	return found
+}
+
+// proxy is a fault proxy in front of a store, and knows how many PUTs are in flight.
+type proxy struct {
+	*faultproxy.Proxy
+	url      string
+	inFlight atomic.Int64
+}
+
+// everyFault is what the proxy does to a request, sooner or later.
+var everyFault = []faultproxy.Fault{
+	faultproxy.InternalError, faultproxy.SlowDown, faultproxy.ResetBefore, faultproxy.Hang,
+	faultproxy.Swallow, faultproxy.ResetAfter, faultproxy.Delay,
+}
+
+// startProxy breaks a third of the PUTs.
+func startProxy(t testing.TB, target string) *proxy {
+	t.Helper()
+	inner, err := faultproxy.New(target, faultproxy.Only(http.MethodPut, faultproxy.Random(1, 0.33, everyFault...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{Proxy: inner}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			p.inFlight.Add(1)
+			defer p.inFlight.Add(-1)
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	p.url = server.URL
+	t.Cleanup(func() {
+		inner.Close()
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return p
+}
+
+// settle lets everything that is still held back arrive, late as it is, and says what was done. Every fault must have
+// been.
+func (p *proxy) settle(t testing.TB) string {
+	t.Helper()
+	p.Land()
+	counts := p.Counts()
+	said := fmt.Sprintf("the proxy let %d requests through", counts[faultproxy.None])
+	for _, f := range everyFault {
+		if counts[f] == 0 {
+			t.Errorf("the proxy never did %q", f)
+		}
+		said += fmt.Sprintf(", %s %d", f, counts[f])
+	}
+	return said
 }
