@@ -57,10 +57,7 @@ func run(w io.Writer, rounds, shrink int) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{dir: dir, clock: hydrant.NewSystemClock(), shrink: shrink, record: make([]byte, 300)}
-	for i := range b.record {
-		b.record[i] = "{\"status\":200,\"path\":\"/item/7\"} abcdefghijklm"[(i*i/7)%46]
-	}
+	b := &bench{dir: dir, clock: hydrant.NewSystemClock(), shrink: shrink}
 	pairs, err := b.pairs()
 	if err != nil {
 		return err
@@ -112,19 +109,18 @@ type bench struct {
 	dir    string
 	clock  hydrant.Clock
 	shrink int
-	record []byte
 	runs   int // deliveries so far: each has a name, and so a cursor, of its own
 }
 
 func (b *bench) pairs() ([]pair, error) {
-	log, _, err := b.open("append")
+	log, err := b.open("append")
 	if err != nil {
 		return nil, err
 	}
 	if _, err := log.Cursor("none", buffer.Latest); err != nil {
 		return nil, err
 	}
-	backlog, _, err := b.open("backlog")
+	backlog, err := b.open("backlog")
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +129,7 @@ func (b *bench) pairs() ([]pair, error) {
 	if err := appendAll(backlog, megabyte, loop, 1); err != nil {
 		return nil, err
 	}
-	text := b.text(megabyte.Bytes())
+	text := text(megabyte)
 	writes, groups := max(64/b.shrink, 1), max(8192/b.shrink, 64)
 	ours := func(compression string) func() error {
 		return func() error { return b.deliver(backlog, compression) }
@@ -167,27 +163,36 @@ func (b *bench) pairs() ([]pair, error) {
 	}, nil
 }
 
-func (b *bench) open(name string) (*buffer.Disk, buffer.Recovery, error) {
-	return buffer.Open(buffer.Options{
+func (b *bench) open(name string) (buffer.Log, error) {
+	log, _, err := buffer.Open(buffer.Options{
 		FS: hydrant.OS{}, Clock: b.clock, Rand: rand.Reader, Dir: filepath.Join(b.dir, name), Name: name,
 		Retention: time.Hour, Logger: slog.New(slog.DiscardHandler),
 	})
+	return log, err
+}
+
+// line is a log line of about 300 bytes; no two are the same.
+func line(i int) []byte {
+	r := uint64(i+1) * 0x9E3779B97F4A7C15
+	return fmt.Appendf(nil, `{"time":"2026-01-01T%02d:%02d:%02dZ","level":"info","request":"%016x%016x","path":"/shop/item/%d?ref=%d","status":%d,"ms":%d,`+
+		`"agent":"Mozilla/5.0 (X11; Linux x86_64) rev/%d","client":"10.%d.%d.%d","bytes":%d,"trace":"%016x"}`,
+		i/3600%24, i/60%60, i%60, r, r*r, r>>40%10007, r>>20%97, 200+r>>33%5, r>>13%997, r>>7%31, r>>50&255, r>>42&255, r>>34&255, r>>17%65521, ^r)
 }
 
 // batch is at least so many bytes of records.
 func (b *bench) batch(bytes int64) *hydrant.Batch {
 	batch := &hydrant.Batch{}
-	for batch.Bytes() < bytes {
-		batch.Append(hydrant.Record{Data: b.record})
+	for i := 0; batch.Bytes() < bytes; i++ {
+		batch.Append(hydrant.Record{Data: line(i)})
 	}
 	return batch
 }
 
-// text is what an object with so many bytes of records holds.
-func (b *bench) text(bytes int64) []byte {
+// text is what an object with the records of batch holds.
+func text(batch *hydrant.Batch) []byte {
 	var text []byte
-	for n := int64(0); n < bytes; n += int64(len(b.record)) {
-		text = append(append(text, b.record...), '\n')
+	for i := range batch.Len() {
+		text = append(append(text, batch.At(i).Data...), '\n')
 	}
 	return text
 }
