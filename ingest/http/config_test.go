@@ -21,7 +21,7 @@ func TestSettings(t *testing.T) {
 		"{listen: \":8080\", token: x}":                                    "",
 		"{listen: 0.0.0.0:8080, tls: {cert_file: c.pem, key_file: k.pem}}": "",
 		"{}":                                                                         "listen: nothing",
-		"{listen: a8080}":                                                             "not HOST:PORT",
+		"{listen: a8080}":                                                            "not HOST:PORT",
 		"{listen: 127.0.0.1:70000}":                                                  "not HOST:PORT",
 		"{listen: \":8080\"}":                                                        "other machines can reach",
 		"{listen: 192.168.0.1:8080}":                                                 "other machines can reach",

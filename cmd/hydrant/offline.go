@@ -1,0 +1,83 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"slices"
+
+	"github.com/hydrantd/hydrant"
+	"github.com/hydrantd/hydrant/buffer"
+	"github.com/hydrantd/hydrant/config"
+	"github.com/hydrantd/hydrant/delivery"
+)
+
+// offlineReport says how everything stood when the last daemon ended. It changes nothing in data_dir.
+func offlineReport(cfg *config.Config) (report, error) {
+	if err := knownVersion(hydrant.OS{}, cfg.DataDir); err != nil {
+		return report{}, err
+	}
+	r := report{Version: version(), DataDir: cfg.DataDir, Pipelines: map[string]pipelineReport{}}
+	for _, p := range cfg.Pipelines {
+		out, err := offlineStream(filepath.Join(cfg.DataDir, "streams", p.Name), p.Name)
+		out.Error, out.MaxBytes = text(err), int64(p.Buffer.MaxBytes)
+		for name := range out.Destinations {
+			if !slices.ContainsFunc(p.Destinations, func(d config.Destination) bool { return d.Name == name }) {
+				delete(out.Destinations, name) // an orphan
+			}
+		}
+		for _, d := range p.Destinations {
+			o, opened := out.Destinations[d.Name]
+			if !opened { // everything kept is still to come
+				o.Appended, o.Pending = out.Appended, out.Appended
+			}
+			o.Target = target(d.Sink)
+			out.Destinations[d.Name] = o
+		}
+		r.Pipelines[p.Name] = out
+	}
+	var err error
+	r.Orphans, err = orphans(hydrant.OS{}, cfg)
+	return r, err
+}
+
+// offlineStream looks at one stream: its log, and each cursor that it has.
+func offlineStream(dir, name string) (pipelineReport, error) {
+	out := pipelineReport{Destinations: map[string]outletReport{}}
+	fsys, clock := newShadow(hydrant.OS{}), hydrant.NewSystemClock()
+	if _, err := fsys.ReadDir(dir); err != nil {
+		return out, missing(err)
+	}
+	names, err := cursors(fsys, dir)
+	if err != nil {
+		return out, err
+	}
+	// Gaps are accepted so that the log opens at all; the shadow forgets it.
+	log, _, err := buffer.Open(buffer.Options{
+		FS: fsys, Clock: clock, Rand: rand.Reader, Dir: dir, Name: name, AcceptGap: names, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return out, err
+	}
+	defer log.Close()
+	out.state(log.State())
+	for _, cursor := range names {
+		var o outletReport
+		o.Error = text(o.offline(log, cursor, clock))
+		out.Destinations[cursor] = o
+	}
+	return out, nil
+}
+
+func (o *outletReport) offline(log buffer.Log, name string, clock hydrant.Clock) error {
+	c, err := log.Cursor(name, buffer.Oldest)
+	if err != nil {
+		return err
+	}
+	s, err := delivery.ReadStatus(c.Committed(), c.Entries(), log.State(), log.Reader(buffer.Filter{}), clock.Wall())
+	if err == nil {
+		o.status(s)
+	}
+	return errors.Join(err, c.Close())
+}

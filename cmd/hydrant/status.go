@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/hydrantd/hydrant"
+	"github.com/hydrantd/hydrant/config"
+)
+
+type statusCmd struct {
+	configFlag
+	Addr string `placeholder:"URL" help:"Ask the admin port of a daemon, such as http://127.0.0.1:9640, instead of the one on data_dir."`
+	JSON bool   `name:"json" help:"Print everything as JSON."`
+}
+
+// Run implements `hydrant status`.
+func (s *statusCmd) Run(c *console) error {
+	r, err := s.report(c)
+	if err != nil {
+		return err
+	}
+	if s.JSON {
+		out := json.NewEncoder(c.out)
+		out.SetIndent("", "  ")
+		err = out.Encode(r)
+	} else {
+		err = r.print(c.out, hydrant.NewSystemClock().Wall())
+	}
+	if err == nil && !r.Running {
+		err = &exit{exitPartial, fmt.Sprintf("no daemon runs on %s: this is what its files say", r.DataDir)}
+	}
+	return err
+}
+
+// report asks the daemon, or reads data_dir when there is none.
+func (s *statusCmd) report(c *console) (report, error) {
+	if s.Addr != "" {
+		base := strings.TrimSuffix(s.Addr, "/")
+		if !strings.Contains(base, "://") {
+			base = "http://" + base
+		}
+		return ask(http.DefaultTransport, base+"/status")
+	}
+	cfg, err := s.load(c, c.err)
+	if err != nil {
+		return report{}, err
+	}
+	local := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialDaemon(ctx, cfg.DataDir) }}
+	defer local.CloseIdleConnections()
+	r, err := ask(local, "http://hydrant/status")
+	if err == nil {
+		return r, nil
+	}
+	if pid := lockedBy(cfg.DataDir); pid != "" {
+		return report{}, fmt.Errorf("the daemon on %s, process %s, does not answer (yet): %w", cfg.DataDir, pid, err)
+	}
+	return offlineReport(cfg)
+}
+
+func ask(through http.RoundTripper, url string) (r report, err error) {
+	client := &http.Client{Transport: through, Timeout: 30 * time.Second}
+	answer, err := client.Get(url)
+	if err != nil {
+		return r, err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return r, fmt.Errorf("%s: answered %s, want the admin address of a hydrant", url, answer.Status)
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&r); err != nil {
+		return r, fmt.Errorf("%s: %w, want the admin address of a hydrant", url, err)
+	}
+	return r, nil
+}
+
+// print shows the report to people.
+func (r report) print(to io.Writer, now time.Time) error {
+	var b strings.Builder
+	state := "down"
+	if r.Running {
+		state = fmt.Sprintf("process %d, up %s", r.PID, age(now.Sub(*r.Started)))
+	}
+	fmt.Fprintf(&b, "hydrant %s on %s: %s\n", r.Version, r.DataDir, state)
+	for _, name := range slices.Sorted(maps.Keys(r.Pipelines)) {
+		b.WriteByte('\n')
+		r.Pipelines[name].print(&b, name, now)
+	}
+	if len(r.Orphans) > 0 {
+		b.WriteByte('\n')
+	}
+	for _, o := range r.Orphans {
+		what, which := "log", o.Pipeline
+		if o.Destination != "" {
+			what, which = "cursor", o.Pipeline+"/"+o.Destination
+		}
+		fmt.Fprintf(&b, "orphaned %s: %s is in data_dir and not in the configuration; it keeps what it holds until: hydrant buffer forget %s %s\n",
+			what, which, r.DataDir, which)
+	}
+	_, err := io.WriteString(to, b.String())
+	return err
+}
+
+func (p pipelineReport) print(b *strings.Builder, name string, now time.Time) {
+	fmt.Fprintf(b, "%s: appended %s; %s of %s on disk\n", name, p.Appended, config.Size(p.DiskBytes), config.Size(p.MaxBytes))
+	for _, trouble := range [][2]string{{"holds", p.Error}, {"full", p.Full}, {"poisoned", p.Poisoned}} {
+		if trouble[1] != "" {
+			fmt.Fprintf(b, "  %s: %s\n", trouble[0], trouble[1])
+		}
+	}
+	if p.Damaged != (totals{}) {
+		fmt.Fprintf(b, "  damaged: %s were lost in the log\n", p.Damaged)
+	}
+	table := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "\tappended\tdelivered\trefused\tdropped\tdamaged\tpending\tbytes\toldest\tlast delivery\t")
+	for _, dest := range slices.Sorted(maps.Keys(p.Destinations)) {
+		o := p.Destinations[dest]
+		last := "-"
+		if o.LastDelivery != nil {
+			last = age(now.Sub(*o.LastDelivery)) + " ago"
+		}
+		oldest := "-"
+		if o.Pending.Records > 0 {
+			oldest = age(time.Duration(o.OldestPending * float64(time.Second)))
+		}
+		fmt.Fprintf(table, "  %s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t\n", dest, o.Appended.Records, o.Delivered.Records,
+			o.Refused.Records, o.Dropped.Records, o.Damaged.Records, o.Pending.Records, bytesText(o.Pending.Bytes), oldest, last)
+	}
+	_ = table.Flush() // into a Builder
+	for _, dest := range slices.Sorted(maps.Keys(p.Destinations)) {
+		p.Destinations[dest].printTrouble(b, dest, now)
+	}
+}
+
+func (o outletReport) printTrouble(b *strings.Builder, name string, now time.Time) {
+	if o.Error != "" {
+		fmt.Fprintf(b, "  %s holds: %s\n", name, o.Error)
+	}
+	e := o.LastError
+	if e == nil {
+		return
+	}
+	if e.Until != nil {
+		fmt.Fprintf(b, "  %s had trouble until %s ago, %s: %s\n", name, age(now.Sub(*e.Until)), plural(e.Attempts, "failed attempt"), e.Text)
+		return
+	}
+	fmt.Fprintf(b, "  %s fails since %s, %s: %s\n", name, age(now.Sub(e.Since)), plural(e.Attempts, "attempt"), e.Text)
+	if e.Remedy != "" {
+		fmt.Fprintf(b, "    what to do: %s\n", e.Remedy)
+	}
+}
+
+// String is the totals for people.
+func (t totals) String() string { return plural(t.Records, "record") + " (" + bytesText(t.Bytes) + ")" }
+
+// age is a duration for people: no finer than seconds, and seconds only below an hour.
+func age(d time.Duration) string {
+	switch {
+	case d < 10*time.Second:
+		d = d.Round(100 * time.Millisecond)
+	case d < time.Hour:
+		d = d.Round(time.Second)
+	default:
+		d = d.Round(time.Minute)
+	}
+	return config.FormatDuration(d)
+}
