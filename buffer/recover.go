@@ -69,6 +69,12 @@ func (r *recovery) run() error {
 			return err
 		}
 	}
+	// They may have been made by a process that was killed before it could sync them: up to the data directory.
+	for dir, i := d.o.Dir, 0; i < 3; dir, i = filepath.Dir(dir), i+1 {
+		if err := hydrant.SyncDir(d.o.FS, dir, hydrant.PointMkdir); err != nil {
+			return err
+		}
+	}
 	steps := []func() error{r.list, r.order, r.walk, r.loadCursors, r.checkCursors, r.saveTail, r.begin, r.jump, r.tidy}
 	for _, step := range steps {
 		if err := step(); err != nil {
