@@ -42,10 +42,11 @@ type Plan func(r *http.Request) Fault
 type Proxy struct {
 	URL string // to use in the store's place
 
-	target *url.URL
-	server *httptest.Server
-	out    *http.Transport
-	quit   chan struct{}
+	target  *url.URL
+	server  *httptest.Server
+	out     *http.Transport
+	quit    chan struct{}
+	closing sync.Once
 
 	mu     sync.Mutex
 	plan   Plan
@@ -75,11 +76,13 @@ func New(target string, plan Plan) (*Proxy, error) {
 	return p, nil
 }
 
-// Close ends all that is under way; requests that are still held back are dropped.
+// Close ends all that is under way; requests that are still held back are dropped. A second Close does nothing.
 func (p *Proxy) Close() {
-	close(p.quit)
-	p.server.Close()
-	p.out.CloseIdleConnections()
+	p.closing.Do(func() {
+		close(p.quit)
+		p.server.Close()
+		p.out.CloseIdleConnections()
+	})
 }
 
 // SetPlan replaces the plan.
@@ -209,10 +212,10 @@ func (p *Proxy) forward(r *http.Request, body io.Reader) (*http.Response, error)
 	out.URL.Scheme, out.URL.Host = p.target.Scheme, p.target.Host
 	out.Host = r.Host
 	out.Header.Del("Expect") // the body is on its way here already
-	if r.ContentLength == 0 {
-		body = http.NoBody
-	}
 	out.Body = io.NopCloser(body)
+	if r.ContentLength == 0 {
+		out.Body = http.NoBody // a reader in its place would be sent in chunks
+	}
 	return p.out.RoundTrip(out)
 }
 

@@ -89,6 +89,7 @@ var (
 	bucketName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]$`)
 	bucketARN  = regexp.MustCompile(`^arn:[^:/]+:s3[a-z-]*:[^:/]*:[^:]*:[^:]+$`)
 	regionName = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
+	tagText    = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+@-]*$`)
 	roleARN    = regexp.MustCompile(`^arn:[^:]+:iam::[^:]*:role/.+$`)
 )
 
@@ -171,11 +172,11 @@ func (c *Config) checkTags(r *config.Report) {
 		r.Problem("tags", fmt.Sprintf("%d tags", len(c.Tags)), "at most 10, which is S3's limit")
 	}
 	for _, name := range sortedKeys(c.Tags) {
-		if n := utf8.RuneCountInString(name); n == 0 || n > 128 || strings.HasPrefix(strings.ToLower(name), "aws:") {
-			r.Problem("tags."+name, fmt.Sprintf("the tag name %q", name), "1 to 128 characters that do not begin with aws:")
+		if n := utf8.RuneCountInString(name); n == 0 || n > 128 || strings.HasPrefix(strings.ToLower(name), "aws:") || !tagText.MatchString(name) {
+			r.Problem("tags."+name, fmt.Sprintf("the tag name %q", name), "1 to 128 letters, digits, spaces and + - = . _ : / @, not beginning with aws:")
 		}
-		if n := utf8.RuneCountInString(c.Tags[name]); n > 256 {
-			r.Problem("tags."+name, fmt.Sprintf("a value of %d characters", n), "at most 256")
+		if value := c.Tags[name]; utf8.RuneCountInString(value) > 256 || !tagText.MatchString(value) {
+			r.Problem("tags."+name, fmt.Sprintf("%q", value), "at most 256 letters, digits, spaces and + - = . _ : / @")
 		}
 	}
 }
