@@ -202,7 +202,11 @@ func (d *Delivery) Run(ctx context.Context, drain <-chan struct{}) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	d.flush()
+	for tries := 1; d.flush() == nil && d.journal.due() != hydrant.Never; tries++ {
+		if err := d.pause(ctx, tries, hydrant.Never); err != nil {
+			return err
+		}
+	}
 	return d.rest(ctx)
 }
 
@@ -253,7 +257,8 @@ func (d *Delivery) Close() error {
 	return j.close()
 }
 
-// hold makes err the reason why nothing is done any more.
+// hold makes err the reason why nothing is done any more. After a failed sync of the journal nobody knows what it
+// says, so nothing more is sent until a restart (I7).
 func (d *Delivery) hold(err error) {
 	if class, _ := classOf(err); class != operator {
 		err = sinks.Operator(err, remedyOf(err))
@@ -279,9 +284,6 @@ func remedyOf(err error) string {
 	}
 	return "look after the disk of data_dir, then restart hydrant"
 }
-
-// poisoned holds the delivery: what its journal says is no longer known, so nothing more is sent until a restart (I7).
-func (d *Delivery) poisoned(err error) { d.hold(err) }
 
 // heldBy is why the delivery does nothing more, or not everything.
 func (d *Delivery) heldBy() error {

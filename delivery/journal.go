@@ -24,7 +24,7 @@ type journal struct {
 	state   *state
 	queue   []*request
 	dones   []any         // of batches that have been shipped; they ride with the next frame
-	since   time.Duration // when the first of dones came
+	since   time.Duration // when the first of dones came, or could not be written
 	settled []uint64      // batches whose Done is durable and whose spool may go
 	err     error         // why nothing is written any more (I7)
 	closed  bool
@@ -39,7 +39,8 @@ type request struct {
 	err     error
 }
 
-// write makes entries durable. It is not interrupted: what is on its way to the disk has to be waited for.
+// write makes entries durable. It is not interrupted: what is on its way to the disk has to be waited for. A full
+// disk is an error that passes: nothing was written. After any other nothing is written any more.
 func (j *journal) write(entries ...any) error {
 	r := &request{entries: entries}
 	j.mu.Lock()
@@ -60,6 +61,7 @@ func (j *journal) lead() {
 	j.mu.Lock()
 	group, frame := j.queue, j.dones
 	j.queue, j.dones = nil, nil
+	rides := len(frame)
 	for _, r := range group {
 		frame = append(frame, r.entries...)
 	}
@@ -71,18 +73,26 @@ func (j *journal) lead() {
 		for i, v := range frame {
 			encoded[i] = v.(interface{ entry() buffer.Entry }).entry()
 		}
-		err = j.cursor.Write(pointOf(frame), committed, encoded, j.snapshot)
+		if err = j.cursor.Write(pointOf(frame), committed, encoded, j.snapshot); err != nil {
+			err = fmt.Errorf("journal: %w", err)
+		}
 	}
 
+	now := j.clock.Mono()
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if err != nil && j.err == nil {
-		j.err = fmt.Errorf("journal: %w; restart to go on", err)
+	for _, r := range group {
+		r.written, r.err = true, err
+	}
+	if err != nil {
+		if j.err == nil && !hydrant.NoSpace(err) {
+			j.err = err
+		}
+		// The Dones wait for another frame; the others are their workers' to bring again.
+		j.dones, j.since = append(frame[:rides:rides], j.dones...), now
+		return
 	}
 	for _, v := range frame {
-		if err != nil {
-			break
-		}
 		if err := j.state.apply(v); err != nil {
 			panic("BUG: journal: " + err.Error())
 		}
@@ -91,9 +101,6 @@ func (j *journal) lead() {
 		}
 	}
 	j.state.advance()
-	for _, r := range group {
-		r.written, r.err = true, j.err
-	}
 }
 
 // snapshot is what the cursor asks for when it rewrites its file. Only a leader changes the state, and it is waiting.

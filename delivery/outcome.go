@@ -26,7 +26,7 @@ func (d *Delivery) conclude(ctx context.Context, b *batch, m *marks, attempts in
 			if o.refused == (buffer.Totals{}) && o.damaged == (buffer.Totals{}) {
 				return nil // what it refused was settled before it was sent
 			}
-			if err := d.write(o); err != nil {
+			if err := d.write(ctx, b.span, o); err != nil {
 				return err
 			}
 			b.outcome = &o

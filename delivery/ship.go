@@ -227,7 +227,9 @@ func (d *Delivery) shipment(b *batch, to suffix, m *marks) *sinks.Shipment {
 	s.Save = func(note []byte) error {
 		note = append([]byte(nil), note...)
 		if err := d.journal.write(save{b.ready.batch, note, to}); err != nil {
-			d.poisoned(err)
+			if !hydrant.NoSpace(err) {
+				d.hold(err)
+			}
 			return err
 		}
 		d.mu.Lock()

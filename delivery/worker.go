@@ -166,7 +166,7 @@ func (d *Delivery) makeReady(ctx context.Context, r ready) (*batch, error) {
 	if hydrant.Sabotaged(hydrant.RulePutAfterReady) {
 		d.o.Sink.Ship(ctx, d.shipment(b, toTarget, &marks{}))
 	}
-	if err := d.write(r); err != nil {
+	if err := d.write(ctx, r.span, r); err != nil {
 		return nil, err
 	}
 	b.room = min(b.spooled(), d.share)
@@ -182,14 +182,26 @@ func (r ready) spooled() (n int64) {
 	return n
 }
 
-// write makes entries durable and sweeps the spool of what became settled by it. An error ends the worker.
-func (d *Delivery) write(entries ...any) error {
-	if err := d.journal.write(entries...); err != nil {
-		d.poisoned(err)
-		return errStopped
+// write makes an entry durable, however long that takes on a full disk, and sweeps the spool of what became settled by it. An
+// error ends the worker.
+func (d *Delivery) write(ctx context.Context, span hydrant.Span, entry any) error {
+	t := trouble{h: &d.health}
+	defer t.over()
+	for {
+		err := d.journal.write(entry)
+		switch {
+		case err == nil:
+			d.sweep()
+			return nil
+		case !hydrant.NoSpace(err):
+			d.hold(err)
+			return errStopped
+		}
+		t.failed("writing the journal", span, err)
+		if err := d.pause(ctx, t.tries, hydrant.Never); err != nil {
+			return err
+		}
 	}
-	d.sweep()
-	return nil
 }
 
 // sweep removes the files of batches whose Done is durable.
@@ -219,13 +231,16 @@ func (d *Delivery) takeRoom(ctx context.Context) error {
 	return d.room.Take(ctx, d.o.Clock, d.share)
 }
 
-// flush writes the Dones that wait.
+// flush writes the Dones that wait. On a full disk they go on waiting.
 func (d *Delivery) flush() error {
-	if err := d.journal.flush(); err != nil {
-		d.poisoned(err)
+	err := d.journal.flush()
+	switch {
+	case err == nil:
+		d.sweep()
+	case !hydrant.NoSpace(err):
+		d.hold(err)
 		return errStopped
 	}
-	d.sweep()
 	return nil
 }
 
