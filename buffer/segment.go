@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/hydrantd/hydrant"
@@ -199,13 +200,29 @@ func (d *Disk) adopt(s *opened, class int, mono time.Duration) {
 	}
 	w.file, w.seg, w.at, w.seq, w.prev, w.target = s.file, s.seg, s.at, s.seq, s.prev, s.target
 	w.class, w.begun, w.left = class, mono, false
+	if old := d.chain(s.seg, mono); old != nil {
+		if err := d.files.forget(old); err != nil {
+			d.o.Logger.Warn("replaced segment not closed", "err", err)
+		}
+	}
+}
+
+// chain puts s at the end of the chain. A segment without a record has its successor's name, whose file has taken the place of
+// its own: it leaves the chain, and is returned.
+func (d *Disk) chain(s *segment, mono time.Duration) (replaced *segment) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if n := len(d.segs); n > 0 {
-		d.segs[n-1].closed = mono
+		last := d.segs[n-1]
+		last.closed = mono
+		if last.name() == s.name() {
+			replaced = last
+			d.segs, d.disk = slices.Clone(d.segs[:n-1]), d.disk-last.size
+		}
 	}
-	d.segs = append(d.segs, s.seg)
-	d.disk += s.seg.size
+	d.segs = append(d.segs, s)
+	d.disk += s.size
+	return replaced
 }
 
 // begin makes the segment that starts at base, with a checkpoint and then the blocks that more appends, durable under its
