@@ -23,7 +23,7 @@ type Disk struct {
 	w     *World
 	root  *inode
 	used  int64
-	open  []*file
+	open  []*handle
 	names int64
 	dirty []*inode // files and directories with something unsynced
 	moves []move   // renames that are not durable
@@ -142,7 +142,7 @@ func (d *Disk) count() {
 
 // closeAll forgets the open files of a process that was killed.
 func (d *Disk) closeAll(p *Process) {
-	d.open = slices.DeleteFunc(d.open, func(f *file) bool {
+	d.open = slices.DeleteFunc(d.open, func(f *handle) bool {
 		if f.p == p {
 			f.closed = true
 			d.release(f.ino)

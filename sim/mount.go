@@ -71,7 +71,7 @@ func (m mount) Open(name string, flag int) (hydrant.File, error) {
 	case n.dir != nil && flag&(syscall.O_WRONLY|syscall.O_RDWR) != 0:
 		return nil, at("open", name, syscall.EISDIR)
 	}
-	f := &file{mount: m, ino: n, name: name, writes: flag&(syscall.O_WRONLY|syscall.O_RDWR) != 0}
+	f := &handle{mount: m, ino: n, name: name, writes: flag&(syscall.O_WRONLY|syscall.O_RDWR) != 0}
 	n.handles++
 	m.d.open = append(m.d.open, f)
 	if flag&syscall.O_TRUNC != 0 && f.writes {
@@ -215,8 +215,8 @@ func (i info) Mode() fs.FileMode {
 	return 0o600
 }
 
-// file is an open file.
-type file struct {
+// handle is an open file.
+type handle struct {
 	mount
 	ino    *inode
 	name   string
@@ -224,7 +224,7 @@ type file struct {
 	closed bool
 }
 
-func (f *file) check(op string, write bool) error {
+func (f *handle) check(op string, write bool) error {
 	switch {
 	case f.closed:
 		return at(op, f.name, fs.ErrClosed)
@@ -237,7 +237,7 @@ func (f *file) check(op string, write bool) error {
 }
 
 // ReadAt implements io.ReaderAt.
-func (f *file) ReadAt(b []byte, off int64) (int, error) {
+func (f *handle) ReadAt(b []byte, off int64) (int, error) {
 	err := f.call("read", "", off, int64(len(b))<<20|f.ino.id, f.d.Faults.Read)
 	if err = cmp.Or(err, f.check("read", false)); err != nil {
 		return 0, err
@@ -253,7 +253,7 @@ func (f *file) ReadAt(b []byte, off int64) (int, error) {
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // WriteAt implements io.WriterAt. When it fails, a part may have been written.
-func (f *file) WriteAt(b []byte, off int64) (int, error) {
+func (f *handle) WriteAt(b []byte, off int64) (int, error) {
 	err := f.call("write", "", off, int64(crc32.Checksum(b, castagnoli))<<24|f.ino.id, f.d.Faults.Write)
 	if checked := f.check("write", true); checked != nil {
 		return 0, checked
@@ -271,14 +271,14 @@ func (f *file) WriteAt(b []byte, off int64) (int, error) {
 	return int(part), err
 }
 
-func (f *file) write(b []byte, off int64) {
+func (f *handle) write(b []byte, off int64) {
 	f.ino.change("")
 	f.ino.write(b, off)
 	f.d.touched(f.ino)
 }
 
 // room gives the file blocks up to a size.
-func (f *file) room(size int64) error {
+func (f *handle) room(size int64) error {
 	size = (size + pageSize - 1) / pageSize * pageSize
 	if size <= f.ino.blocks {
 		return nil
@@ -291,7 +291,7 @@ func (f *file) room(size int64) error {
 }
 
 // Allocate implements hydrant.Blocks.
-func (f *file) Allocate(size int64) error {
+func (f *handle) Allocate(size int64) error {
 	err := f.call("allocate", "", size, f.ino.id, f.d.Faults.Meta)
 	if err = cmp.Or(err, f.check("allocate", true)); err != nil {
 		return err
@@ -308,7 +308,7 @@ func (f *file) Allocate(size int64) error {
 }
 
 // Truncate implements hydrant.Blocks.
-func (f *file) Truncate(size int64) error {
+func (f *handle) Truncate(size int64) error {
 	err := f.call("truncate", "", size, f.ino.id, f.d.Faults.Meta)
 	if err = cmp.Or(err, f.check("truncate", true)); err != nil {
 		return err
@@ -317,7 +317,7 @@ func (f *file) Truncate(size int64) error {
 	return nil
 }
 
-func (f *file) resize(size int64) {
+func (f *handle) resize(size int64) {
 	f.ino.change("")
 	f.ino.truncate(size)
 	if blocks := (size + pageSize - 1) / pageSize * pageSize; blocks < f.ino.blocks {
@@ -328,7 +328,7 @@ func (f *file) resize(size int64) {
 }
 
 // Size implements hydrant.Blocks.
-func (f *file) Size() (int64, error) {
+func (f *handle) Size() (int64, error) {
 	err := f.call("size", "", 0, f.ino.id, f.d.Faults.Meta)
 	if err = cmp.Or(err, f.check("size", false)); err != nil {
 		return 0, err
@@ -337,7 +337,7 @@ func (f *file) Size() (int64, error) {
 }
 
 // Sync implements hydrant.Blocks. It is where planned power cuts happen.
-func (f *file) Sync(p hydrant.Point) error {
+func (f *handle) Sync(p hydrant.Point) error {
 	f.p.enter("sync", string(p), f.ino.id, 0)
 	if err := f.check("sync", false); err != nil {
 		return err
@@ -358,7 +358,7 @@ func (f *file) Sync(p hydrant.Point) error {
 	return err
 }
 
-func (f *file) sync(p hydrant.Point) error {
+func (f *handle) sync(p hydrant.Point) error {
 	if hydrant.Sabotaged(p) {
 		return nil
 	}
@@ -373,15 +373,15 @@ func (f *file) sync(p hydrant.Point) error {
 }
 
 // Close implements io.Closer.
-func (f *file) Close() error {
+func (f *handle) Close() error {
 	f.p.enter("close", "", f.ino.id, 0)
 	if f.closed {
 		return at("close", f.name, fs.ErrClosed)
 	}
 	f.closed = true
-	f.d.open = slices.DeleteFunc(f.d.open, func(o *file) bool { return o == f })
+	f.d.open = slices.DeleteFunc(f.d.open, func(o *handle) bool { return o == f })
 	f.d.release(f.ino)
 	return nil
 }
 
-func (f *file) String() string { return fmt.Sprintf("%s (inode %d)", f.name, f.ino.id) }
+func (f *handle) String() string { return fmt.Sprintf("%s (inode %d)", f.name, f.ino.id) }

@@ -19,6 +19,9 @@ type Store struct {
 	Absent  AbsentMode
 	Denied  string        // answers 403 AccessDenied, 404 NoSuchBucket, 400 ExpiredToken to everything; "" to nothing
 	Timeout time.Duration // after which a request that hangs is reset, if its context does not end first
+	Late    time.Duration // how long a delayed request can take, at the most
+	// Blank tells whether an object only claims its name: it may be replaced.
+	Blank func(key string, data []byte) bool
 
 	Objects   map[string]*Object // by bucket/key
 	Conflicts []string           // what should never happen: an object replaced by other bytes
@@ -74,7 +77,7 @@ type part struct {
 
 // NewStore makes an empty store that has every bucket.
 func (w *World) NewStore() *Store {
-	return &Store{w: w, Timeout: time.Hour, Objects: map[string]*Object{}, uploads: map[string]*upload{}, askers: map[string][]string{}}
+	return &Store{w: w, Timeout: time.Minute, Late: 110 * time.Second, Objects: map[string]*Object{}, uploads: map[string]*upload{}, askers: map[string][]string{}}
 }
 
 // Asked tells whether a machine ever tried to put an object.
@@ -150,7 +153,7 @@ func (c Client) Do(r *http.Request) (*http.Response, error) {
 	case "hang":
 		return nil, c.hang(ctx)
 	case "delay":
-		w.At(w.between(0, 3*time.Minute), func() { s.serve(r, body) })
+		w.At(w.between(0, s.Late), func() { s.serve(r, body) })
 		return nil, c.hang(ctx)
 	}
 	resp := s.serve(r, body)
@@ -221,7 +224,7 @@ func (s *Store) put(o *Object, absent bool) (status int, body string) {
 		return 412, apiError("PreconditionFailed")
 	}
 	if old != nil {
-		if !bytes.Equal(old.Data, o.Data) {
+		if !bytes.Equal(old.Data, o.Data) && (s.Blank == nil || !s.Blank(o.Key, old.Data)) {
 			s.Conflicts = append(s.Conflicts, fmt.Sprintf("%s: %d bytes were replaced by %d others", name, len(old.Data), len(o.Data)))
 		}
 		o.Puts = old.Puts

@@ -186,7 +186,7 @@ func closed(on []<-chan struct{}) bool {
 // the run has failed.
 func (w *World) choose() *actor {
 	if w.stall > 0 && w.Rand.Uint64()&0xffff < w.stall {
-		w.advance()
+		w.advance(time.Minute)
 	}
 	for {
 		w.fire()
@@ -199,15 +199,15 @@ func (w *World) choose() *actor {
 			n--
 			w.actors[i], w.actors[n] = w.actors[n], w.actors[i]
 		}
-		if !w.advance() {
+		if !w.advance(1 << 62) {
 			w.Fail(errors.New("deadlock: nobody can go on and no deadline comes\n" + w.Waiting()))
 			return nil
 		}
 	}
 }
 
-// advance moves time to the next deadline. False: there is none.
-func (w *World) advance() bool {
+// advance moves time to the next deadline, if it is not further away than most. False: there is none.
+func (w *World) advance(most time.Duration) bool {
 	next := hydrant.Never
 	at := func(t time.Duration) {
 		if next == hydrant.Never || t < next {
@@ -225,7 +225,9 @@ func (w *World) advance() bool {
 	if next == hydrant.Never {
 		return false
 	}
-	w.now = max(w.now, next)
+	if next-w.now <= most {
+		w.now = max(w.now, next)
+	}
 	return true
 }
 
