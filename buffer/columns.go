@@ -37,31 +37,47 @@ var errShortRun = fmt.Errorf("%w: the records do not fill their run", errNoBlock
 // attrTable holds the sets of attributes of a block, by index. Sets are shared by records: nobody writes to them.
 type attrTable [][]hydrant.Attribute
 
-// parseAttrs decodes the body of a NoteAttributes: u32 number of pairs, each two strings; u32 number of sets, each u16 number
-// and as many u32 indices of pairs.
+// parseAttrs decodes the body of a NoteAttributes.
 func parseAttrs(body []byte) (attrTable, error) {
+	pairs, sets, err := parseInterned(body)
+	if err != nil {
+		return nil, err
+	}
+	table := make(attrTable, len(sets))
+	for i, set := range sets {
+		table[i] = make([]hydrant.Attribute, len(set))
+		for j, at := range set {
+			table[i][j] = pairs[at]
+		}
+	}
+	return table, nil
+}
+
+// parseInterned takes the body of a NoteAttributes apart: u32 number of pairs, each two strings; u32 number of sets, each u16
+// number and as many u32 indices of pairs.
+func parseInterned(body []byte) (pairs []hydrant.Attribute, sets [][]uint32, err error) {
 	f := fields{b: body}
-	pairs := make([]hydrant.Attribute, f.count(8))
+	pairs = make([]hydrant.Attribute, f.count(8))
 	for i := range pairs {
 		pairs[i] = hydrant.Attribute{Name: string(f.bytes()), Value: string(f.bytes())}
 	}
-	table := make(attrTable, f.count(2))
-	for i := range table {
+	sets = make([][]uint32, f.count(2))
+	for i := range sets {
 		n := int(f.u16())
 		if n*4 > len(f.b) {
 			f.short = true
 			break
 		}
-		table[i] = make([]hydrant.Attribute, n)
-		for j := range table[i] {
+		sets[i] = make([]uint32, n)
+		for j := range sets[i] {
 			at := f.u32()
 			if uint64(at) >= uint64(len(pairs)) {
-				return nil, fmt.Errorf("attributes: pair %d of %d", at, len(pairs))
+				return nil, nil, fmt.Errorf("attributes: pair %d of %d", at, len(pairs))
 			}
-			table[i][j] = pairs[at]
+			sets[i][j] = at
 		}
 	}
-	return table, f.end("attributes")
+	return pairs, sets, f.end("attributes")
 }
 
 // blockAttrs finds the table among the notes of a block. Without one it is empty.
