@@ -50,10 +50,10 @@ func main() { os.Exit(start(os.Args[1:], builtin)) }
 // start runs one command line and returns the exit code.
 func start(args []string, k kinds) int {
 	c := &console{os.Stdout, os.Stderr, &screen{to: os.Stderr}, k}
-	parser, exited := newParser(c)
+	parser, answered := newParser(c)
 	ctx, err := parser.Parse(args)
-	if *exited {
-		return exitOK // help was asked for, and given
+	if *answered {
+		return exitOK // by the help that was asked for
 	}
 	if err != nil {
 		fmt.Fprintf(c.err, "hydrant: %s\nTry: hydrant help\n", err)
@@ -75,19 +75,19 @@ func start(args []string, k kinds) int {
 }
 
 // newParser also returns where it notes that --help has been answered.
-func newParser(c *console) (*kong.Kong, *bool) {
-	exited := new(bool)
+func newParser(c *console) (parser *kong.Kong, answered *bool) {
+	answered = new(bool)
 	parser, err := kong.New(&cli{},
 		kong.Name("hydrant"),
 		kong.Description("hydrant takes records in, keeps them on disk and delivers them once, in batches."),
 		kong.Writers(c.out, c.err),
-		kong.Exit(func(int) { *exited = true }),
+		kong.Exit(func(int) { *answered = true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
 	if err != nil {
 		panic(fmt.Sprintf("BUG: command line: %s", err))
 	}
-	return parser, exited
+	return parser, answered
 }
 
 type helpCmd struct {
@@ -96,11 +96,9 @@ type helpCmd struct {
 
 // Run implements `hydrant help`.
 func (h *helpCmd) Run(c *console) error {
-	parser, _ := newParser(c)
-	_, err := parser.Parse(append(h.Command, "--help"))
-	var parse *kong.ParseError
-	if errors.As(err, &parse) {
-		return &exit{exitUsage, err.Error()}
+	parser, answered := newParser(c)
+	if _, err := parser.Parse(append(h.Command, "--help")); !*answered {
+		return &exit{exitUsage, text(err)}
 	}
 	return nil
 }

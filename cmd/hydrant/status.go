@@ -36,10 +36,13 @@ func (s *statusCmd) Run(c *console) error {
 	} else {
 		err = r.print(c.out, hydrant.NewSystemClock().Wall())
 	}
-	if err == nil && !r.Running {
-		err = &exit{exitPartial, fmt.Sprintf("no daemon runs on %s: this is what its files say", r.DataDir)}
+	if err != nil || r.Running {
+		return err
 	}
-	return err
+	if s.JSON {
+		return &exit{code: exitPartial} // "running" says it
+	}
+	return &exit{exitPartial, fmt.Sprintf("no daemon runs on %s: this is what its files say", r.DataDir)}
 }
 
 // report asks the daemon, or reads data_dir when there is none.

@@ -152,7 +152,7 @@ func (w *workshop) deliver(o *outlet, p *pipeline, d config.Destination, spool s
 // target is what the start line says of a sink.
 func target(part config.Part) string {
 	if t, ok := part.Value.(config.Targeter); ok {
-		return part.Kind + " " + strings.TrimPrefix(t.Target(), "/")
+		return part.Kind + " " + t.Target()
 	}
 	return part.Kind
 }

@@ -19,7 +19,7 @@ import (
 
 // Config is the section `stdin`.
 type Config struct {
-	MaxLine config.Size `yaml:"max_line"` // longer lines become several records, delivered as the one line they were; 1KiB–16MiB
+	MaxLine config.Size `yaml:"max_line" doc:"A longer line becomes several records, which are delivered as the one line they were. 1KiB–16MiB."`
 }
 
 // Check implements config.Checker.
