@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/hydrantd/hydrant"
+	"github.com/hydrantd/hydrant/sim"
 )
 
 // fixture is a log in a directory of its own.
@@ -35,6 +36,13 @@ func (f *fixture) open() *Disk {
 		f.t.Fatal(err)
 	}
 	return f.log
+}
+
+// newSimFixture is a log on a simulated disk, for tests with one actor: nothing waits, and time passes only by Sleep.
+func newSimFixture(t *testing.T) (*fixture, *sim.Disk, *sim.Process) {
+	w := sim.New(1)
+	disk, p := w.NewDisk(), w.Root()
+	return &fixture{t: t, o: Options{FS: disk.FS(p), Clock: p, Rand: p, Dir: "/data/streams/app", Name: "app"}}, disk, p
 }
 
 // reopen closes the log and opens it anew, as after an orderly end.
