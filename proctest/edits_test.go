@@ -138,7 +138,7 @@ func otherLevel(t testing.TB) string {
 			t.Fatal(err)
 		}
 	}
-	bin, err := build("hydrant-level-9", "CGO_ENABLED=0", "-overlay", overlay)
+	bin, err := build("hydrant-level-9", "CGO_ENABLED=0", "-trimpath", "-overlay", overlay)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ func TestTheEndOfADaemonLosesNothing(t *testing.T) {
 				s.hold()
 			}
 			dir, addr := t.TempDir(), freeAddr(t)
-			config := writeConfig(t, dir, `
+			const yaml = `
 data_dir: data
 shutdown: %s
 pipelines:
@@ -44,7 +44,8 @@ pipelines:
     sources: [{http: {listen: %q, path: /}}]
     batch: {interval: 15m}
     destinations: [{s3: {bucket: logs, endpoint: %q, %s}}]
-`, row.shutdown, addr, s.URL, s3Access)
+`
+			config := writeConfig(t, dir, yaml, row.shutdown, addr, s.URL, s3Access)
 			d := start(t, launch{config: config}).ready()
 			records := numbered("r", 500)
 			mustPost(t, "http://"+addr+"/", records)
@@ -57,6 +58,7 @@ pipelines:
 			if delivered := len(got) > 0; delivered != row.before {
 				t.Errorf("%d records were delivered before the daemon ended, want that: %t", len(got), row.before)
 			}
+			writeConfig(t, dir, yaml, "{}", addr, s.URL, s3Access)
 			start(t, launch{config: config}).ready().stop()
 			want(t, "the bucket", all(parseAll(t, "app-s3", s.listing("logs"))), records)
 		})
@@ -164,7 +166,7 @@ func TestOnce(t *testing.T) {
 		},
 		{
 			name:     "records that were refused",
-			pipeline: `{sources: [{stdin: {}}], retry: {give_up_after: 1ms}, error_output: {file: {path: errors}}, destinations: [{s3: {bucket: logs, endpoint: "URL", ` + s3Access + `}}]}`,
+			pipeline: `{sources: [{stdin: {}}], retry: {give_up_after: 1s}, error_output: {file: {path: errors}}, destinations: [{s3: {bucket: logs, endpoint: "URL", ` + s3Access + `}}]}`,
 			stdin:    "one\ntwo\n", code: 3, refused: []string{"one", "two"},
 		},
 	} {
