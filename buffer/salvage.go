@@ -135,7 +135,7 @@ func (s *salvager) segment(seg *salvaged, later []*salvaged) error {
 	if err := s.put(s.start().segment(seg.segmentFile)); err != nil {
 		return err
 	}
-	_, err = w.each(
+	end, err := w.each(
 		func(at int64, h *head) error {
 			s.Blocks++
 			return w.parts(at, h,
@@ -150,7 +150,11 @@ func (s *salvager) segment(seg *salvaged, later []*salvaged) error {
 				func(r *shardRun, _ error) error { s.Damaged++; return s.damagedPart(at, h, r) })
 		},
 		func(at, to int64, _ *head) error { s.Damaged++; return s.damagedHead(at, to) })
-	return err
+	if err != nil || end >= w.size || !w.unfinished(end) {
+		return err
+	}
+	s.Damaged++
+	return s.put(s.start().begin().number("damage", end).word("part", "end").end())
 }
 
 // supersededBy tells whether a record is in a later segment too, or was dropped at the opening that made that segment.

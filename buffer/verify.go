@@ -199,12 +199,15 @@ func (v *verifier) block(w *walk, s *segmentFile, at int64, h *head) error {
 		if err := v.complain(max(0, int64(h.base)-int64(v.next)), "%s+%d: begins with position %d, %d was to come", s.name, at, h.base, v.next); err != nil {
 			return err
 		}
-	case h.time < v.time:
+	case h.kind == kindData && h.time < v.time:
 		if err := v.complain(0, "%s+%d: its time is before that of the block before", s.name, at); err != nil {
 			return err
 		}
 	}
-	v.next, v.time = h.next(), h.time
+	v.next = h.next()
+	if h.kind == kindData { // a checkpoint is as old as its segment, and a block that was copied behind it is older
+		v.time = h.time
+	}
 	hold := func(lost int64, format string, args ...any) error {
 		v.held = append(v.held, complaint{fmt.Sprintf(format, args...), lost})
 		return nil
