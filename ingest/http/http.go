@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 	"unsafe"
 
 	"github.com/hydrantd/hydrant"
@@ -24,6 +25,7 @@ type source struct {
 	token   [sha256.Size]byte // of the token: digests compare in constant time whatever the lengths
 	batches sync.Pool         // of *hydrant.Batch
 
+	opened   chan struct{} // closed when the door opens for the first time
 	mu       sync.Mutex
 	to       ingest.Appender // nil: the door is closed
 	inFlight int
@@ -32,7 +34,7 @@ type source struct {
 }
 
 func open(c Config, d ingest.Deps) (ingest.Source, error) {
-	s := &source{cfg: c, deps: d, token: sha256.Sum256([]byte(c.Token.Value()))}
+	s := &source{cfg: c, deps: d, token: sha256.Sum256([]byte(c.Token.Value())), opened: make(chan struct{})}
 	s.batches.New = func() any { return new(hydrant.Batch) }
 	return s, d.HTTP.Handle(c.Listen, c.Path, string(c.TLS.CertFile), string(c.TLS.KeyFile), s)
 }
@@ -51,6 +53,7 @@ func (s *source) String() string {
 // Run implements ingest.Source: the door is open as long as it runs. The listener is the mux's.
 func (s *source) Run(ctx context.Context, stop <-chan struct{}, to ingest.Appender) error {
 	s.admit(to)
+	close(s.opened)
 	err := s.deps.Clock.Wait(ctx, hydrant.Never, stop)
 	s.admit(nil)
 	for err == nil {
@@ -75,7 +78,12 @@ func (s *source) idle() bool {
 	return s.inFlight == 0
 }
 
-func (s *source) enter() ingest.Appender {
+// starting is how long a request waits for the door to open: the listener is there a moment earlier.
+const starting = time.Second
+
+// enter counts a request in and returns where its records go; nil when the door is closed. Who enters leaves.
+func (s *source) enter(ctx context.Context) ingest.Appender {
+	_ = s.deps.Clock.Wait(ctx, s.deps.Clock.Mono()+starting, s.opened) // or not: to tells
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.to != nil {
@@ -105,7 +113,7 @@ func (s *source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusMethodNotAllowed, r.Method+" is not for this path: POST records to it").write(w)
 		return
 	}
-	to := s.enter()
+	to := s.enter(r.Context())
 	if to == nil {
 		closed.write(w)
 		return

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"go.uber.org/goleak"
@@ -93,12 +95,7 @@ func opened(t *testing.T, cfg Config, memory int64, to ingest.Appender) *door {
 	} else {
 		d.Start()
 	}
-	if to != nil {
-		s.(*source).admit(to)
-		go func() { d.ended <- s.Run(context.Background(), d.stop, to) }()
-	} else {
-		d.ended <- nil
-	}
+	go func() { d.ended <- s.Run(context.Background(), d.stop, to) }()
 	t.Cleanup(func() {
 		select {
 		case <-d.stop:
@@ -323,7 +320,7 @@ func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 	}()
 	<-log.entered
 	close(d.stop)
-	for d.source.(*source).enter() != nil { // until the door has closed
+	for d.source.(*source).enter(t.Context()) != nil { // until the door has closed
 		d.source.(*source).leave()
 	}
 	if status, header, _ := d.ask("POST", "b"); status != 503 || header.Get("Retry-After") == "" {
@@ -344,10 +341,39 @@ func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 }
 
 func TestADoorThatIsNotOpenYet(t *testing.T) {
-	d := opened(t, Config{MaxBody: 100}, 1<<20, nil)
-	if status, header, _ := d.ask("POST", "a"); status != 503 || header.Get("Retry-After") == "" {
-		t.Errorf("%d, want 503", status)
+	for name, want := range map[string]int{"opens in time": 200, "does not open": 503} {
+		synctest.Test(t, func(t *testing.T) {
+			d := handler(t, Config{MaxBody: 100}, hydrant.NewMemory(1<<20))
+			stop := make(chan struct{})
+			var wg sync.WaitGroup
+			if want == 200 {
+				wg.Go(func() {
+					_ = d.deps.Clock.Wait(t.Context(), 900*time.Millisecond)
+					_ = d.Run(t.Context(), stop, &recorder{})
+				})
+			}
+			w := httptest.NewRecorder()
+			d.ServeHTTP(w, httptest.NewRequest("POST", "/", strings.NewReader("a")))
+			if w.Code != want {
+				t.Errorf("a door that %s: %d, want %d", name, w.Code, want)
+			}
+			close(stop)
+			wg.Wait()
+		})
 	}
+}
+
+// handler is a door without a server.
+func handler(t *testing.T, cfg Config, memory *hydrant.Memory) *source {
+	var s *source
+	_, err := open(cfg, ingest.Deps{
+		Clock: hydrant.NewSystemClock(), Memory: memory, Log: slog.New(slog.DiscardHandler),
+		HTTP: muxFunc(func(h http.Handler) { s, _ = h.(*source) }),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // raw sends bytes over a connection of its own and returns the first line of the answer.
@@ -417,12 +443,9 @@ func FuzzBody(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte, encoding string, whole bool) {
 		log := &recorder{}
 		memory := hydrant.NewMemory(4 << 20)
-		var s *source
-		_, err := open(Config{MaxBody: 4096}, ingest.Deps{Memory: memory, Log: slog.New(slog.DiscardHandler), HTTP: muxFunc(func(h http.Handler) { s, _ = h.(*source) })})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := handler(t, Config{MaxBody: 4096}, memory)
 		s.admit(log)
+		close(s.opened)
 		r := httptest.NewRequest("POST", "/", bytes.NewReader(body))
 		r.Header.Set("Content-Encoding", encoding)
 		if whole {
