@@ -61,7 +61,7 @@ func (d *Delivery) newBuilder(r buffer.Reader, from, limit hydrant.Position, roo
 // fill builds until the batch ends. An error leaves nothing that could be used: abandon it.
 func (b *builder) fill(ctx context.Context) error {
 	for !b.ended && (b.limit == 0 || b.at < b.limit) {
-		if b.limit == 0 && b.seen && b.d.o.Clock.Mono() >= b.deadline {
+		if b.limit == 0 && b.at > b.entry.span.From && b.d.o.Clock.Mono() >= b.deadline {
 			break
 		}
 		draining := b.d.draining() // before the read: what it does not find then will not come
@@ -87,6 +87,7 @@ func (b *builder) fill(ctx context.Context) error {
 			}
 		}
 	}
+	b.trouble.over()
 	b.rest()
 	return nil
 }
@@ -323,7 +324,7 @@ func (b *builder) lost(c *buffer.Corrupt) error {
 	}
 	b.start()
 	b.d.logger.Error("records are damaged", "span", lost.String(), "records", records, "err", c)
-	b.entry.damaged.Add(buffer.Totals{Records: records})
+	b.entry.damaged.Add(buffer.Totals{Records: records, Bytes: b.d.bytesOf(b.reader, lost)})
 	if lost.Len() <= 0 {
 		return nil
 	}

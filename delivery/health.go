@@ -138,7 +138,7 @@ type allowance struct {
 
 const (
 	allowedAtOnce = 5
-	allowedEvery  = 5 * time.Minute
+	allowedEvery  = 10 * time.Minute
 )
 
 func (a *allowance) take(now time.Duration) bool {

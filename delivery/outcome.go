@@ -53,6 +53,7 @@ type diverter struct {
 	refused  []hydrant.Position // in order, when only these can be; nil = look at all
 	odd      *oddReader
 	folder   *folder
+	reader   buffer.Reader
 	file     *errorFile
 	lease    lease
 	chunk    hydrant.Batch
@@ -92,13 +93,13 @@ func (v *diverter) run(ctx context.Context) error {
 		return err
 	}
 	defer closed()
-	reader := v.d.o.Log.Reader(buffer.Filter{})
+	v.reader = v.d.o.Log.Reader(buffer.Filter{})
 	for at := v.skip(v.batch.span.From); at < v.batch.span.To; at = v.skip(at) {
 		if err := v.lease.want(ctx, chunkMemory+encoderMemory); err != nil {
 			return err
 		}
 		v.chunk.Reset()
-		next, err := reader.Read(at, v.batch.span.To, &v.chunk)
+		next, err := v.reader.Read(at, v.batch.span.To, &v.chunk)
 		var damage *buffer.Corrupt
 		if err != nil && !errors.As(err, &damage) {
 			return err
@@ -166,6 +167,7 @@ func (v *diverter) record(r *hydrant.Record) error {
 // lost counts what can no longer be read, and so not be written out.
 func (v *diverter) lost(s hydrant.Span) error {
 	v.d.logger.Error("records are damaged", "span", s.String(), "records", s.Len())
+	before := v.outcome.damaged.Records
 	for pos := s.From; pos < s.To; pos++ {
 		why, err := v.verdict(pos)
 		if err != nil {
@@ -174,6 +176,9 @@ func (v *diverter) lost(s hydrant.Span) error {
 		if why != nil {
 			v.outcome.damaged.Records++
 		}
+	}
+	if v.outcome.damaged.Records > before {
+		v.outcome.damaged.Bytes += v.d.bytesOf(v.reader, s)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -97,7 +98,7 @@ func (s *state) apply(v any) error {
 
 func (s *state) applyReady(v ready) error {
 	at, _ := slices.BinarySearchFunc(s.open, v.span.From, func(b *entries, p hydrant.Position) int {
-		return int(int64(b.ready.span.From) - int64(p))
+		return cmp.Compare(b.ready.span.From, p)
 	})
 	from := max(s.start, s.committed)
 	if at > 0 {

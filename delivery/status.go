@@ -194,6 +194,19 @@ func (s *state) oldest(r buffer.Reader, now time.Time) (time.Duration, error) {
 	return age(now, one.At(0).Time), nil
 }
 
+// bytesOf is the data in a span that cannot be read, in bytes, as far as what lies around it tells.
+func (d *Delivery) bytesOf(r buffer.Reader, s hydrant.Span) int64 {
+	all, behind, err := account(d.o.Log, r, s.From)
+	if err != nil {
+		return 0
+	}
+	from := minus(all, behind)
+	if all, behind, err = account(d.o.Log, r, s.To); err != nil {
+		return 0
+	}
+	return max(0, minus(all, behind).Bytes-from.Bytes)
+}
+
 // account is what the log has appended ever, and what lies in it from a position on; both of the same moment, unless
 // the log is busy.
 func account(log stater, r buffer.Reader, from hydrant.Position) (appended, pending buffer.Totals, err error) {

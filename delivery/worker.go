@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -266,7 +267,7 @@ func (d *Delivery) waitFor(ctx context.Context, r buffer.Reader, from hydrant.Po
 func (d *Delivery) putLoose(s hydrant.Span) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	at, _ := slices.BinarySearchFunc(d.loose, s, func(a, b hydrant.Span) int { return int(int64(a.From) - int64(b.From)) })
+	at, _ := slices.BinarySearchFunc(d.loose, s, func(a, b hydrant.Span) int { return cmp.Compare(a.From, b.From) })
 	d.loose = slices.Insert(d.loose, at, s)
 	if d.wake != nil {
 		d.wake()
