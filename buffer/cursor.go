@@ -137,7 +137,29 @@ func (c *cursor) load(known bool) error {
 		return err
 	}
 	c.entries, c.at = j.entries, j.journalPlace
+	// What was read may be in the page cache alone: written by a process that was killed before its sync, or dropped by a
+	// sync that failed. The other file is then the only one on the disk, so it is replaced whole, not overwritten.
+	there := c.at.exists
+	c.at.exists[1-j.which] = false
+	err = c.rewrite(j.committed, j.entries)
+	if !hydrant.NoSpace(err) || c.failed != nil {
+		return err
+	}
+	// A full disk has no room for a third file. It must not keep the delivery from freeing some.
+	c.at.exists = there
+	if err := c.prove(j.which); err != nil {
+		return err
+	}
 	return c.rewrite(j.committed, j.entries)
+}
+
+// prove makes durable what was read of a file.
+func (c *cursor) prove(which int) error {
+	f, err := c.d.o.FS.Open(c.path(which), os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(hydrant.PointSnapshot), f.Close())
 }
 
 // create makes both files, the second one empty, and names them when they are durable.
@@ -224,6 +246,9 @@ func (c *cursor) install(next journalPlace, buf []byte, exists bool) (hydrant.Fi
 	if err = f.Allocate(next.size); err == nil {
 		c.spoiled = exists
 		_, err = f.WriteAt(buf, 0)
+	}
+	if err != nil && !exists {
+		return nil, errors.Join(err, f.Close(), d.o.FS.Remove(name))
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
