@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	kills        = 24      // of which every other one comes while a PUT is in flight
+	kills        = 40      // of which every other one comes while a PUT is in flight
 	perLife      = 5_000   // records acknowledged before a kill, at least
 	crashRecords = 100_000 // acknowledged in all, at least
 )

@@ -39,7 +39,9 @@ func TestMain(m *testing.M) {
 var (
 	plainBinary = sync.OnceValues(func() (string, error) { return build("hydrant", "CGO_ENABLED=0", "-trimpath", "-ldflags=-s -w") })
 	raceBinary  = sync.OnceValues(func() (string, error) { return build("hydrant-race", "CGO_ENABLED=1", "-race") })
-	offBinary   = sync.OnceValues(func() (string, error) { return build("hydrant-sabotage", "CGO_ENABLED=0", "-trimpath", "-tags=sabotage") })
+	offBinary   = sync.OnceValues(func() (string, error) {
+		return build("hydrant-sabotage", "CGO_ENABLED=0", "-trimpath", "-tags=sabotage")
+	})
 )
 
 func build(name, env string, args ...string) (string, error) {

@@ -166,7 +166,7 @@ func TestOnce(t *testing.T) {
 		},
 		{
 			name:     "records that were refused",
-			pipeline: `{sources: [{stdin: {}}], retry: {give_up_after: 1s}, error_output: {file: {path: errors}}, destinations: [{s3: {bucket: logs, endpoint: "URL", ` + s3Access + `}}]}`,
+			pipeline: `{sources: [{stdin: {}}], retry: {give_up_after: 1s}, error_output: {file: {path: errors}}, destinations: [{s3: {bucket: logs, endpoint: "http://ADDR", ` + s3Access + `}}]}`,
 			stdin:    "one\ntwo\n", code: 3, refused: []string{"one", "two"},
 		},
 	} {

@@ -81,10 +81,28 @@ func (s *store) into(sink func(io.Reader) error) {
 	s.sink = sink
 }
 
-func (s *store) taker() func(io.Reader) error {
+// pour hands a body to the sink, if there is one. Of the object only the name is kept.
+func (s *store) pour(w http.ResponseWriter, r *http.Request, name string) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.sink
+	sink := s.sink
+	_, there := s.objects[name]
+	s.mu.Unlock()
+	switch {
+	case sink == nil:
+		return false
+	case there:
+		io.Copy(io.Discard, r.Body)
+		fail(w, http.StatusPreconditionFailed, "PreconditionFailed")
+		return true
+	}
+	if err := sink(r.Body); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	s.mu.Lock()
+	s.objects[name] = nil
+	s.mu.Unlock()
+	w.Header().Set("ETag", etag(nil))
+	return true
 }
 
 // inFlight is how many PUTs hang.
@@ -142,11 +160,7 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *store) put(w http.ResponseWriter, r *http.Request, name string) {
-	if sink := s.taker(); sink != nil {
-		if err := sink(r.Body); err != nil {
-			panic(http.ErrAbortHandler)
-		}
-		w.Header().Set("ETag", etag(nil))
+	if s.pour(w, r, name) {
 		return
 	}
 	body, err := io.ReadAll(r.Body)
