@@ -190,10 +190,7 @@ func (d *daemon) run(once bool) error {
 	intake := &intake{daemon: d}
 	doors := d.group.start(stage{"ingest", intake.run})
 	d.ready.Store(true)
-	for _, p := range d.pipelines {
-		p.describe(d.log)
-	}
-	d.notify(sd.SdNotifyReady)
+	d.announce()
 
 	if once {
 		progress.wait(signalled, doors.ended)
@@ -209,14 +206,29 @@ func (d *daemon) run(once bool) error {
 	progress.end()
 	d.sayLeft()
 	obeyed = admin.end(d.clock, d.clock.Mono()+time.Second) && obeyed
-	if !obeyed {
-		d.log.Error("a system call does not return, ending without it")
-		os.Exit(exitOK) // as after the grace: nothing acknowledged is lost, and the service manager asked for this
-	}
 	if once {
 		return d.outcome(intake.failed.Load(), isClosed(signalled), progress.began)
 	}
+	if !obeyed {
+		d.log.Error("a system call does not return, ending without it")
+		os.Exit(exitOK) // nothing acknowledged is lost, and it was asked for
+	}
 	return nil
+}
+
+// announce says what is at work now, and what is kept without being of use.
+func (d *daemon) announce() {
+	for _, p := range d.pipelines {
+		p.describe(d.log)
+	}
+	found, err := orphans(hydrant.OS{}, d.cfg)
+	if err != nil {
+		d.log.Warn("orphans cannot be looked for", "err", err)
+	}
+	for _, o := range found {
+		d.log.Warn("orphaned: not in the configuration, and keeps its records until buffer forget", "stream", o.Pipeline, "delivery", o.Destination)
+	}
+	d.notify(sd.SdNotifyReady)
 }
 
 // drainAfter lets the deliveries come to their end when all doors have come to theirs, unless a signal is first.
@@ -349,7 +361,7 @@ func (d *daemon) outcome(failed, stopped bool, began tally) error {
 		return errors.New("run --once: stopped before the end")
 	case failed:
 		return errors.New("run --once: not everything could be read, see above")
-	case end.unknown:
+	case end.unknown || end.pending > 0:
 		return fmt.Errorf("run --once: not everything was delivered: %s", end.trouble)
 	case end.refused.Records > began.refused.Records:
 		return &exit{exitPartial, fmt.Sprintf("run --once: %s refused, see the error output", plural(end.refused.Records-began.refused.Records, "record"))}

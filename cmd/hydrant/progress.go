@@ -60,13 +60,13 @@ func (d *daemon) tally() tally {
 }
 
 func (d *daemon) progress(once bool) *progress {
-	p := &progress{daemon: d, screen: d.console.screen, began: d.tally()}
-	switch {
-	case !once:
-	case p.screen.width() > 0:
+	p := &progress{daemon: d, screen: d.console.screen}
+	if !once {
+		return p
+	}
+	p.began, p.every = d.tally(), 5*time.Second
+	if p.screen.width() > 0 {
 		p.every = 500 * time.Millisecond
-	default:
-		p.every = 5 * time.Second
 	}
 	return p
 }

@@ -30,7 +30,6 @@ type pipeline struct {
 	name       string
 	maxBytes   int64
 	log        buffer.Log // nil with err
-	recovery   buffer.Recovery
 	err        error
 	doors      []*door
 	deliveries []*outlet
@@ -90,12 +89,23 @@ func (w *workshop) pipeline(p config.Pipeline) (*pipeline, error) {
 		out.err = err
 		w.log.Error("the log of a pipeline cannot be opened, the pipeline holds", "stream", p.Name, "err", err)
 	} else {
-		out.log, out.recovery = log, recovery
+		out.log = log
+		w.recovered(p.Name, recovery)
 	}
 	for i, d := range p.Destinations {
 		out.deliveries = append(out.deliveries, w.outlet(out, d, filepath.Join(dir, "spool", d.Name), spools[i]))
 	}
 	return out, nil
+}
+
+// recovered says what was found when the log was opened, beside what the log says itself.
+func (w *workshop) recovered(stream string, r buffer.Recovery) {
+	for _, gap := range r.Gaps {
+		w.log.Warn("records that the log lost are given up, as --accept-gap says", "stream", stream, "delivery", gap)
+	}
+	if n := len(r.Quarantined); n > 0 {
+		w.log.Warn("copies of damaged blocks are kept in quarantine", "stream", stream, "files", n)
+	}
 }
 
 // spoolShare is the part of max_bytes that is set aside for the spool of one destination: what its batches need if
@@ -161,6 +171,9 @@ func target(part config.Part) string {
 func (p *pipeline) close() error {
 	var errs []error
 	for _, o := range p.deliveries {
+		if o.Delivery != nil {
+			errs = append(errs, o.Close())
+		}
 		for _, s := range o.sinks {
 			errs = append(errs, s.Close())
 		}
