@@ -333,7 +333,7 @@ func TestWhatWasReadyGoesOutUnderItsOldNameWithItsOldBytes(t *testing.T) {
 		if !slices.Equal(names, again) {
 			t.Errorf("sent again as %v, was %v", again, names)
 		}
-		r.target.before = nil
+		r.target.fail(nil)
 		r.pass(10 * minutes)
 		r.target.holds(t, want)
 		r.kill()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -80,7 +81,7 @@ func TestDamageIsCountedOnceAndTheRestGoesOn(t *testing.T) {
 				r.target.before = func(n int, s *sinks.Shipment) error { return errRefused }
 				r.start()
 				r.pass(10 * minutes)
-				r.target.before = nil
+				r.target.fail(nil)
 				r.restart() // what was counted in a Ready is not counted again
 				close(r.drain)
 				if err := <-r.done; err != nil {
@@ -142,11 +143,12 @@ func TestADamagedSpoolFileCostsItsBatchAlone(t *testing.T) {
 				r.start()
 				r.pass(minutes)
 				r.kill()
-				first := filepath.Join(r.o.Dir, "1", "records.lines")
+				at := slices.IndexFunc(r.target.ships, func(s shipped) bool { return strings.HasSuffix(s.names[0], "-1-11") })
+				first := filepath.Join(r.o.Dir, strconv.FormatUint(r.target.ships[at].number, 10), "records.lines")
 				if err := tt.damage(first); err != nil {
 					t.Fatal(err)
 				}
-				r.target.before = nil
+				r.target.fail(nil)
 				r.start()
 				r.pass(10 * minutes)
 				r.target.holds(t, want[10:])
@@ -342,7 +344,7 @@ func TestTheSpoolStaysWithinItsShare(t *testing.T) {
 		if size == 0 || size > 8000+4*110 {
 			t.Errorf("the spool holds %d bytes, want at most 8000 and a record a batch", size)
 		}
-		r.target.before = nil
+		r.target.fail(nil)
 		r.pass(30 * minutes)
 		r.target.holds(t, want)
 		if r.o.Clock.Mono() > 2*time.Hour {
@@ -425,12 +427,12 @@ func TestStatusOfADeliveryThatDoesNotRun(t *testing.T) {
 		r.start()
 		r.pass(2 * minutes)
 		r.append(numbered(30, 100)...)
-		r.target.before = func(n int, s *sinks.Shipment) error {
+		r.target.fail(func(n int, s *sinks.Shipment) error {
 			if s.From < 24 {
 				return errRefused
 			}
 			return nil
-		}
+		})
 		r.pass(minutes)
 		live := r.status()
 		r.kill()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -115,9 +116,10 @@ func TestAnHourOfOutageIsAFewLines(t *testing.T) {
 
 func TestTheOperatorIsToldOnceAndOnceWhenItIsBack(t *testing.T) {
 	inRig(t, func(o *Options) { o.Concurrency = 3; o.GiveUpAfter = time.Minute }, func(r *rig) {
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		r.target.before = func(int, *sinks.Shipment) error {
-			if down {
+			if down.Load() {
 				return sinks.Operator(errors.New("AccessDenied"), "grant s3:PutObject on bucket logs")
 			}
 			return nil
@@ -129,7 +131,7 @@ func TestTheOperatorIsToldOnceAndOnceWhenItIsBack(t *testing.T) {
 		if e := r.status().LastError; !e.Operator || e.Remedy != "grant s3:PutObject on bucket logs" || !e.Until.IsZero() || e.Attempts < 100 {
 			t.Errorf("last error while it lasts: %+v", e)
 		}
-		down = false
+		down.Store(false)
 		r.pass(5 * time.Minute)
 		r.target.holds(t, want) // give_up_after does not divert what the operator can mend
 		r.kill()
@@ -211,8 +213,8 @@ func TestABatchIsGivenUpOnlyWhenTheTargetIsKnownNotToHaveIt(t *testing.T) {
 				r.append(want...)
 				r.start()
 				r.pass(9 * time.Minute)
-				if s := r.status(); s.Pending.Records != 10 || r.target.resolves > 0 {
-					t.Errorf("before its time: pending %d, asked %d times", s.Pending.Records, r.target.resolves)
+				if s := r.status(); s.Pending.Records != 10 || r.target.asked() > 0 {
+					t.Errorf("before its time: pending %d, asked %d times", s.Pending.Records, r.target.asked())
 				}
 				r.pass(20 * time.Minute)
 				r.addsUp(Status{Appended: records(10), Pending: records(tt.pending), Ledger: Ledger{Delivered: records(tt.delivered), Refused: records(tt.refused)}})
@@ -226,8 +228,8 @@ func TestABatchIsGivenUpOnlyWhenTheTargetIsKnownNotToHaveIt(t *testing.T) {
 						t.Errorf("error record %+v, want raw data %s", e, raw)
 					}
 				}
-				if (r.target.resolves == 0) != tt.unresolved {
-					t.Errorf("asked %d times", r.target.resolves)
+				if (r.target.asked() == 0) != tt.unresolved {
+					t.Errorf("asked %d times", r.target.asked())
 				}
 				r.kill()
 			})
@@ -237,9 +239,10 @@ func TestABatchIsGivenUpOnlyWhenTheTargetIsKnownNotToHaveIt(t *testing.T) {
 
 func TestTheDeliveryHoldsWhileTheErrorOutputCannotBeWritten(t *testing.T) {
 	inRig(t, nil, func(r *rig) {
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		r.errs.before = func(int, *sinks.Shipment) error {
-			if down {
+			if down.Load() {
 				return sinks.Operator(errors.New("no space left on device"), "free space under errors")
 			}
 			return nil
@@ -259,7 +262,7 @@ func TestTheDeliveryHoldsWhileTheErrorOutputCannotBeWritten(t *testing.T) {
 		if s := r.status(); s.Pending.Records != 3 || s.LastError == nil || !s.LastError.Operator {
 			t.Errorf("while the error output is away: %+v %+v", s, s.LastError)
 		}
-		down = false
+		down.Store(false)
 		r.pass(5 * time.Minute)
 		r.target.holds(t, []string{"good", "later"})
 		r.addsUp(Status{Appended: records(3), Ledger: Ledger{Delivered: records(2), Refused: records(1)}})
@@ -269,9 +272,10 @@ func TestTheDeliveryHoldsWhileTheErrorOutputCannotBeWritten(t *testing.T) {
 
 func TestADrainTriesOnSoonerThanTheBackoff(t *testing.T) {
 	inRig(t, nil, func(r *rig) {
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		r.target.before = func(int, *sinks.Shipment) error {
-			if down {
+			if down.Load() {
 				return errRefused
 			}
 			return nil
@@ -281,7 +285,7 @@ func TestADrainTriesOnSoonerThanTheBackoff(t *testing.T) {
 		r.pass(time.Hour)
 		close(r.drain)
 		r.pass(time.Second)
-		down = false
+		down.Store(false)
 		at := time.Now()
 		if err := <-r.done; err != nil {
 			t.Fatal(err)

@@ -263,7 +263,7 @@ func (e *targetEncoder) end() {
 
 func (t *target) Ship(ctx context.Context, s *sinks.Shipment) error {
 	t.mu.Lock()
-	hang, n := t.hang, len(t.ships)+1
+	hang, n, before, after := t.hang, len(t.ships)+1, t.before, t.after
 	var names []string
 	for _, o := range s.Outputs {
 		names = append(names, o.Name)
@@ -274,8 +274,8 @@ func (t *target) Ship(ctx context.Context, s *sinks.Shipment) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	if t.before != nil {
-		if err := t.before(n, s); err != nil {
+	if before != nil {
+		if err := before(n, s); err != nil {
 			return err
 		}
 	}
@@ -284,8 +284,8 @@ func (t *target) Ship(ctx context.Context, s *sinks.Shipment) error {
 			return err
 		}
 	}
-	if t.after != nil {
-		return t.after(n, s)
+	if after != nil {
+		return after(n, s)
 	}
 	return nil
 }
@@ -334,18 +334,24 @@ func (t *target) Resolve(ctx context.Context, s *sinks.Shipment) error {
 
 func (t *target) Close() error { return nil }
 
-// has tells whether the target holds the shipment's first object.
-func (t *target) has(s *sinks.Shipment) bool {
+// fail scripts what happens before anything is there; nil = nothing does.
+func (t *target) fail(before func(n int, s *sinks.Shipment) error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, there := t.objects[s.Outputs[0].Name]
-	return there
+	t.before = before
 }
 
 func (t *target) attempts() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.ships)
+}
+
+// asked is how often it was asked what it has.
+func (t *target) asked() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.resolves
 }
 
 // data are the records in all objects, in the order of the objects' first arrival.
@@ -410,7 +416,7 @@ func (t *target) holds(tb testing.TB, want []string) {
 	slices.Sort(got)
 	want = slices.Sorted(slices.Values(want))
 	if !slices.Equal(got, want) {
-		tb.Errorf("the target holds %d records, want %d\n got %.300q\nwant %.300q", len(got), len(want), got, want)
+		tb.Errorf("the target holds %d records, want %d\n got %.300s\nwant %.300s", len(got), len(want), fmt.Sprintf("%q", got), fmt.Sprintf("%q", want))
 	}
 }
 
