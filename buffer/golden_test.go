@@ -314,6 +314,68 @@ func TestGoldenColumnOfALaterVersionIsSkipped(t *testing.T) {
 	}
 }
 
+// TestGoldenEntries reads the bodies of the journal's entries as FORMAT.md draws them. What they mean is the delivery's affair.
+func TestGoldenEntries(t *testing.T) {
+	for _, c := range []struct{ name, layout string }{
+		{"entry-snapshot", "version=1:2 start=5:8 totals next=12:8 totals totals totals totals"},
+		{"entry-ready", "batch=11:8 run:4 from=1000:8 to=1010:8 time=1704164645000:8 totals totals totals totals totals outputs=3"},
+		{"entry-save", "batch=11:8 string shipment=0:1"},
+		{"entry-outcome", "batch=11:8 totals outputs=1 totals"},
+		{"entry-done", "batch=11:8 totals totals totals totals"},
+	} {
+		f := fields{b: golden(t, c.name)}
+		for field := range strings.FieldsSeq(c.layout) {
+			readField(t, c.name, field, &f)
+		}
+		if f.short || len(f.b) > 0 {
+			t.Errorf("%s: short %v, %d bytes left over", c.name, f.short, len(f.b))
+		}
+	}
+	var odd []uint64
+	for b := golden(t, "spool-odd"); len(b) > 0; {
+		n, width := binary.Uvarint(b)
+		odd, b = append(odd, n), b[max(width, 1):]
+	}
+	sameValue(t, "spool-odd", odd, []uint64{2, 3, 0, 0, 1, 300})
+}
+
+// readField takes name[=value]:width, totals, a string, or outputs=number.
+func readField(t *testing.T, name, field string, f *fields) {
+	t.Helper()
+	field, width, _ := strings.Cut(field, ":")
+	field, want, given := strings.Cut(field, "=")
+	var got uint64
+	switch {
+	case field == "totals":
+		if n := f.totals(); n.Records == 0 || n.Bytes != 100*n.Records {
+			t.Errorf("%s: totals %+v, want 100 bytes a record", name, n)
+		}
+	case field == "string":
+		f.bytes()
+	case field == "outputs":
+		got = uint64(f.u32())
+		for range got {
+			f.u8()
+			for range 4 {
+				f.bytes()
+			}
+			f.u64()
+			f.u32()
+		}
+	case width == "1":
+		got = uint64(f.u8())
+	case width == "2":
+		got = uint64(f.u16())
+	case width == "4":
+		got = uint64(f.u32())
+	default:
+		got = f.u64()
+	}
+	if given && strconv.FormatUint(got, 10) != want {
+		t.Errorf("%s: %s is %d, want %s", name, field, got, want)
+	}
+}
+
 // TestGoldenSealedBlock keeps the specification of encryption honest, before any code writes it: the vector is sealed and opened
 // here as FORMAT.md says.
 func TestGoldenSealedBlock(t *testing.T) {

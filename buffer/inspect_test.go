@@ -305,6 +305,35 @@ func TestASegmentOfALaterVersionIsRefusedByName(t *testing.T) {
 	}
 }
 
+func TestVerifyLooksAtTheJournals(t *testing.T) {
+	dir := dataDir(t)
+	if r, text := verify(t, dir); r.Damaged != 0 || strings.Count(text, ": sound\n") != 2 {
+		t.Fatalf("%+v\n%s", r, text)
+	}
+	cursors := filepath.Join(dir, "streams", "lived", "cursors")
+	inUse := filepath.Join(cursors, "archive"+journalSuffixes[inUse(hydrant.OS{}, cursors, "archive")])
+	good, err := os.ReadFile(inUse)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := parseCursorHeader(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for says, change := range map[string]func(b []byte) []byte{
+		"no valid header":                      func(b []byte) []byte { b[30] ^= 3; return b },
+		"its first frame does not verify":      func(b []byte) []byte { b[fileHeaderLen+20] ^= 1; return b },
+		"at position 1000, the log ends at 10": func(b []byte) []byte { return appendFrame(b[:fileHeaderLen], &h.salt, 1, 1000, nil) },
+	} {
+		if err := os.WriteFile(inUse, change(bytes.Clone(good)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r, text := verify(t, dir); r.Damaged != 1 || !strings.Contains(text, says) {
+			t.Errorf("%q: %+v\n%s", says, r, text)
+		}
+	}
+}
+
 // dataDir makes a data_dir of two streams: one laid out, one of a log that lived, with journals.
 func dataDir(t *testing.T) string {
 	dir := t.TempDir()
@@ -376,22 +405,23 @@ func TestAReaderWrittenFromTheSpecificationPrintsWhatDumpPrints(t *testing.T) {
 	compare("data_dir", dir)
 	compare("stream", lived)
 	compare("log", filepath.Join(laid, "log"))
-	l := newLayout(t, laid)
-	for _, b := range chain(t, laid).blocks {
-		for part, offset := range map[string]int64{"head": 20, "notes": int64(b.head.notesAt()) + 13, "records": int64(b.head.runs[0].offset)} {
-			restore := l.damage(b.file, func(raw []byte) { raw[b.at+offset] ^= 4 })
-			compare(fmt.Sprintf("%s damaged in %s+%d", part, b.file, b.at), laid)
-			restore()
-		}
-	}
-	defer l.damage(l.firstSegment(), func(b []byte) { clear(b[:fileHeaderLen]) })()
-	compare("segment header gone", laid)
+	compareDamaged(t, compare)
 }
 
-func (l *layout) firstSegment() string {
-	list, err := os.ReadDir(l.dir)
-	if err != nil {
-		l.t.Fatal(err)
+// compareDamaged lays out a stream for each place that can be damaged.
+func compareDamaged(t *testing.T, compare func(what, dir string)) {
+	t.Helper()
+	dir := t.TempDir()
+	stream := func(name string) *layout { return chain(t, filepath.Join(dir, "streams", name)) }
+	for i := range stream("sound").blocks {
+		for _, part := range []string{"head", "notes", "records"} {
+			l := stream(fmt.Sprintf("%d-%s", i, part))
+			b := l.blocks[i]
+			offset := map[string]int64{"head": 20, "notes": int64(b.head.notesAt()) + 13, "records": int64(b.head.runs[0].offset)}[part]
+			l.damage(b.file, func(raw []byte) { raw[b.at+offset] ^= 4 })
+		}
 	}
-	return list[0].Name()
+	l := stream("header")
+	l.damage(l.blocks[0].file, func(b []byte) { clear(b[:fileHeaderLen]) })
+	compare("damaged", dir)
 }
