@@ -170,7 +170,7 @@ func (d *Disk) rollover(n int64) error {
 func (d *Disk) nextClass(mono time.Duration) int {
 	w := &d.w
 	class := 0
-	took := max(mono-w.begun, time.Millisecond)
+	took := max(mono-w.begun, time.Second)
 	perFill := float64(w.at) * float64(fillTime) / float64(took)
 	for class < len(classes)-1 && class <= w.class && perFill > float64(classes[class]) {
 		class++
