@@ -85,7 +85,8 @@ func (s *shadow) Rename(from, to string) error {
 	if f == nil {
 		return &fs.PathError{Op: "rename", Path: from, Err: fs.ErrNotExist}
 	}
-	s.files[to], s.files[from] = f, nil
+	s.files[from] = nil
+	s.files[to] = f
 	return nil
 }
 
@@ -93,8 +94,16 @@ func (s *shadow) Rename(from, to string) error {
 func (s *shadow) Remove(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f, ours := s.files[name]; ours && f == nil {
+	f, ours := s.files[name]
+	if ours && f == nil {
 		return &fs.PathError{Op: "remove", Path: name, Err: fs.ErrNotExist}
+	}
+	if !ours && !s.dirs[name] {
+		below, err := s.below.Open(name, os.O_RDONLY)
+		if err != nil {
+			return err
+		}
+		_ = below.Close() // it was only looked for
 	}
 	s.files[name] = nil
 	delete(s.dirs, name)
@@ -103,14 +112,15 @@ func (s *shadow) Remove(name string) error {
 
 // MkdirAll implements hydrant.FS.
 func (s *shadow) MkdirAll(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	_, err := s.below.ReadDir(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.dirs[name] = true
-		return nil
+	if _, removed := s.files[name]; !removed && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return err
+	delete(s.files, name)
+	s.dirs[name] = true
+	return nil
 }
 
 // ReadDir implements hydrant.FS.
