@@ -90,7 +90,7 @@ func (f *folder) Ship(ctx context.Context, s *sinks.Shipment) error {
 		dir := filepath.Dir(place(o))
 		err := f.tidy(ctx, dir, o.Target)
 		if err == nil {
-			err = f.put(s, o)
+			err = f.put(ctx, s, o)
 		}
 		if err != nil {
 			f.forget(dir)
@@ -127,7 +127,7 @@ func (f *folder) Close() error { return nil }
 func place(o sinks.Output) string { return filepath.Join(o.Target, filepath.FromSlash(o.Name)) }
 
 // put brings one file to its place and makes it durable there. Its folder is there.
-func (f *folder) put(s *sinks.Shipment, o sinks.Output) error {
+func (f *folder) put(ctx context.Context, s *sinks.Shipment, o sinks.Output) error {
 	found, err := f.look(o)
 	if err != nil {
 		return err
@@ -135,7 +135,7 @@ func (f *folder) put(s *sinks.Shipment, o sinks.Output) error {
 	// What an earlier process left is taken as it is. An earlier attempt of this one may have failed in the sync of the
 	// folder, and a second sync of the same entry proves nothing (I7): then the file is made and named anew.
 	if !found || s.Attempt > 1 {
-		if err := f.place(s, o); err != nil {
+		if err := f.place(ctx, s, o); err != nil {
 			return err
 		}
 	}
@@ -143,12 +143,12 @@ func (f *folder) put(s *sinks.Shipment, o sinks.Output) error {
 }
 
 // place writes the bytes under a temporary name, syncs them and gives them their name.
-func (f *folder) place(s *sinks.Shipment, o sinks.Output) error {
+func (f *folder) place(ctx context.Context, s *sinks.Shipment, o sinks.Output) error {
 	temp, err := f.tempName(s, o)
 	if err != nil {
 		return err
 	}
-	if err := f.write(s, o, temp); err != nil {
+	if err := f.write(ctx, s, o, temp); err != nil {
 		// Nothing has its name yet, so this attempt changed nothing. What is left is swept at the next start.
 		_ = f.fs.Remove(temp)
 		return sinks.Unsent(err)
@@ -160,7 +160,7 @@ func (f *folder) place(s *sinks.Shipment, o sinks.Output) error {
 	return nil
 }
 
-func (f *folder) write(s *sinks.Shipment, o sinks.Output, temp string) error {
+func (f *folder) write(ctx context.Context, s *sinks.Shipment, o sinks.Output, temp string) error {
 	from, err := s.Open(o)
 	if err != nil {
 		return err
@@ -170,18 +170,23 @@ func (f *folder) write(s *sinks.Shipment, o sinks.Output, temp string) error {
 	if err != nil {
 		return err
 	}
-	err = copyTo(to, from, o)
+	err = copyTo(ctx, to, from, o)
 	if err == nil {
 		err = to.Sync(hydrant.PointTargetFile)
 	}
 	return errors.Join(err, to.Close())
 }
 
-func copyTo(to hydrant.File, from io.ReaderAt, o sinks.Output) error {
-	if err := to.Allocate(o.Size); err != nil {
-		return err
+func copyTo(ctx context.Context, to hydrant.File, from io.ReaderAt, o sinks.Output) error {
+	if o.Size > 0 {
+		if err := to.Allocate(o.Size); err != nil {
+			return err
+		}
 	}
 	sum, err := crc(from, o.Size, func(b []byte, at int64) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		_, err := to.WriteAt(b, at)
 		return err
 	})

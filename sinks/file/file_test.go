@@ -430,3 +430,27 @@ func TestLargeFilesAreCopiedWhole(t *testing.T) {
 		t.Errorf("%d bytes of %d, %v", len(b), len(text), err)
 	}
 }
+
+func TestAnEmptyFileIsAFile(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, hydrant.OS{}, dir)
+	if err := s.Ship(context.Background(), parcel(dir, "x", "")); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "x")); err != nil || len(b) != 0 {
+		t.Errorf("%q %v", b, err)
+	}
+}
+
+func TestACancelledAttemptLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	s := mustOpen(t, hydrant.OS{}, dir)
+	if err := s.Ship(ctx, parcel(dir, "x", "text")); !errors.Is(err, context.Canceled) {
+		t.Errorf("ship: %v", err)
+	}
+	if got := files(t, dir); len(got) != 0 {
+		t.Errorf("left behind: %q", got)
+	}
+}

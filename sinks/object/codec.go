@@ -31,7 +31,7 @@ var (
 	zstdPools [zstd.SpeedBestCompression + 1]sync.Pool
 )
 
-// zstdWindow bounds the memory of an encoder: about three times this. Larger windows gain little on log lines.
+// zstdWindow bounds the memory of an encoder: about four times this. Larger windows gain little on log lines.
 const zstdWindow = 1 << 20
 
 // newCodec finds a codec. An error says which levels there are, or that the name is unknown.
@@ -64,7 +64,7 @@ func newCodec(name string, level int) (codec, error) {
 		return codec{"zstd", ".zst", func() compressor {
 			// Concurrency 1 compresses where it is called: no goroutines (I15).
 			w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(speed), zstd.WithEncoderConcurrency(1),
-				zstd.WithWindowSize(zstdWindow), zstd.WithLowerEncoderMem(true))
+				zstd.WithWindowSize(zstdWindow))
 			if err != nil {
 				panic("BUG: zstd options: " + err.Error())
 			}

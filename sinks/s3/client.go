@@ -1,9 +1,10 @@
 package s3
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -20,7 +21,8 @@ import (
 )
 
 // newTransport makes the connections to a store. The time-out of a whole request is set for each (see store.within).
-func newTransport(c *Config, fsys hydrant.FS, headers time.Duration) (*http.Transport, error) {
+// Certificates in pem are trusted besides the system's.
+func newTransport(pem []byte, headers time.Duration) (*http.Transport, error) {
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
@@ -32,22 +34,28 @@ func newTransport(c *Config, fsys hydrant.FS, headers time.Duration) (*http.Tran
 		WriteBufferSize:       64 << 10,
 		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
 	}
-	if c.CAFile == "" {
+	if len(pem) == 0 {
 		return t, nil
-	}
-	pem, err := readFile(fsys, string(c.CAFile))
-	if err != nil {
-		return nil, fmt.Errorf("ca_file: %w", err)
 	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("ca_file %s: no certificate in it, want PEM", c.CAFile)
+		return nil, errors.New("no certificate in it, want PEM")
 	}
 	t.TLSClientConfig.RootCAs = pool
 	return t, nil
+}
+
+// certificates reads ca_file, or what the AWS SDK's variable for the same names; nil when there is neither.
+func certificates(c *Config, fsys hydrant.FS) (name string, pem []byte, err error) {
+	name = cmp.Or(string(c.CAFile), os.Getenv("AWS_CA_BUNDLE"))
+	if name == "" {
+		return "", nil, nil
+	}
+	pem, err = readFile(fsys, name)
+	return name, pem, err
 }
 
 // maxCAFile bounds the file of certificates, in bytes.

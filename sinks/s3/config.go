@@ -24,7 +24,7 @@ type Config struct {
 	Endpoint        string        `yaml:"endpoint" default:"Amazon's" doc:"The URL of an S3-compatible store."`
 	PathStyle       *bool         `yaml:"path_style" default:"true with an endpoint, else false" doc:"Whether the bucket stands in the path of the URL and not in its host name."`
 	Checksums       string        `yaml:"checksums" default:"when_required with an endpoint, else when_supported" doc:"when_supported sends a CRC32C with each object and each part, when_required only what the store insists on."`
-	CAFile          config.Path   `yaml:"ca_file" doc:"Certificates in PEM form that are trusted besides the system's."`
+	CAFile          config.Path   `yaml:"ca_file" default:"$AWS_CA_BUNDLE" doc:"Certificates in PEM form that are trusted besides the system's."`
 	Timeout         time.Duration `yaml:"timeout" default:"60s" doc:"How long one request may take; a second per MiB of its body comes on top."`
 	Auth            Auth          `yaml:"auth" default:"the chain of the AWS SDK: environment, profile, web identity, container, instance" doc:"Who hydrant is to the store."`
 	object.Layout   `yaml:",inline"`

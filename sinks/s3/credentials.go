@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -10,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/hydrantd/hydrant/sinks"
 )
 
 // identity is where credentials come from. It is an aws.CredentialsProvider, safe for concurrent use.
@@ -46,8 +49,9 @@ func (i *identity) Retrieve(ctx context.Context) (aws.Credentials, error) {
 func (i *identity) forget() { i.current.Store(nil) }
 
 // identify finds the region and the identity that c asks for. It reads files, and asks nobody: credentials are had
-// when the first request needs them.
-func identify(c *Config, client aws.HTTPClient) (region string, who *identity, err error) {
+// when the first request needs them, by way of network if that is not nil, trusting the certificates in pem besides the
+// system's.
+func identify(c *Config, network sinks.Doer, pem []byte) (region string, who *identity, err error) {
 	region = c.Region
 	if region == "" && c.Endpoint != "" {
 		region = "us-east-1"
@@ -60,7 +64,13 @@ func identify(c *Config, client aws.HTTPClient) (region string, who *identity, e
 		return region, &identity{build: func(context.Context) (aws.CredentialsProvider, error) { return static, nil }}, nil
 	}
 	load := func(ctx context.Context) (aws.Config, error) {
-		options := []func(*awsconfig.LoadOptions) error{awsconfig.WithHTTPClient(client), awsconfig.WithSharedConfigProfile(c.Auth.Profile)}
+		options := []func(*awsconfig.LoadOptions) error{awsconfig.WithSharedConfigProfile(c.Auth.Profile)}
+		if network != nil {
+			options = append(options, awsconfig.WithHTTPClient(network))
+		}
+		if len(pem) > 0 {
+			options = append(options, awsconfig.WithCustomCABundle(bytes.NewReader(pem)))
+		}
 		if region != "" {
 			options = append(options, awsconfig.WithRegion(region))
 		}

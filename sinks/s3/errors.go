@@ -38,6 +38,9 @@ func code(err error) string {
 	return ""
 }
 
+// noSuchUpload goes by the code: the SDK knows the error as a type for some operations only.
+func noSuchUpload(err error) bool { return code(err) == "NoSuchUpload" }
+
 // definite tells whether an error is an answer that says no: the request changed nothing and never will.
 func definite(err error) bool {
 	st := status(err)

@@ -38,7 +38,7 @@ func (s *store) multipart(ctx context.Context, sh *sinks.Shipment, o sinks.Outpu
 	}
 	for at := int64(len(u.parts)) * partSize(o.Size); at < o.Size; at += partSize(o.Size) {
 		if err := s.sendPart(ctx, o, u, content, at); err != nil {
-			if !is[*types.NoSuchUpload](err) && status(err) != http.StatusNotFound {
+			if status(err) != http.StatusNotFound {
 				s.keepUpload(o, u)
 			}
 			return sinks.Unsent(s.explain(err, o))
@@ -67,7 +67,7 @@ func (s *store) dropOld(ctx context.Context, o sinks.Output, n *note) (done bool
 // abort gives up an upload of ours. Gone: there is no such upload any more.
 func (s *store) abort(ctx context.Context, bucket, key, id string) (gone bool, err error) {
 	_, err = s.client.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &bucket, Key: &key, UploadId: &id}, s.within(0))
-	if is[*types.NoSuchUpload](err) {
+	if noSuchUpload(err) {
 		return true, nil
 	}
 	return false, err
@@ -147,9 +147,13 @@ func (s *store) finish(ctx context.Context, sh *sinks.Shipment, o sinks.Output, 
 			return s.explain(err, o)
 		}
 		return s.taken(ctx, sh, o, n)
-	case is[*types.NoSuchUpload](err):
+	case noSuchUpload(err):
 		// An earlier Complete whose answer was lost has done it, or somebody has cleaned up.
-		if found, herr := s.look(ctx, o); herr != nil || found == ours {
+		found, herr := s.look(ctx, o)
+		if herr == nil && found == ours {
+			return nil
+		}
+		if herr != nil && status(herr) != http.StatusForbidden { // if we may not look, a new upload finds out
 			return s.explain(herr, o)
 		}
 	case definite(err): // a conflict, or parts that do not fit: from the beginning, then

@@ -60,13 +60,18 @@ func open(c Config, d sinks.Deps) (sinks.Sink, error) {
 		patience: firstPositive(c.Timeout, d.Timeout, time.Minute),
 	}
 	doer := d.HTTP
+	var pem []byte
 	if doer == nil {
-		if s.transport, err = newTransport(&c, d.FS, s.patience); err != nil {
-			return nil, err
+		var file string
+		if file, pem, err = certificates(&c, d.FS); err == nil {
+			s.transport, err = newTransport(pem, s.patience)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("destination %s: ca_file %s: %w", d.Destination, file, err)
 		}
 		doer = &http.Client{Transport: s.transport, Timeout: s.patience}
 	}
-	region, who, err := identify(&c, doer)
+	region, who, err := identify(&c, d.HTTP, pem)
 	if err != nil {
 		return nil, fmt.Errorf("destination %s: %w", d.Destination, err)
 	}
