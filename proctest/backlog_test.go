@@ -96,7 +96,7 @@ func TestABacklogCostsDiskNotMemory(t *testing.T) {
 		t.Errorf("%d records arrived, want %d", n, total)
 	}
 	d.addsUp(total)
-	t.Logf("SHOW %.1f GB pending, %d records: filled at %.0f MB/s, ready after %d ms, drained at %.0f MB/s into %d objects of %.0f MB; peak RSS %d MiB filling, %d MiB draining, budget %d MiB",
+	t.Logf("%.1f GB pending, %d records: filled at %.0f MB/s, ready after %d ms, drained at %.0f MB/s into %d objects of %.0f MB; peak RSS %d MiB filling, %d MiB draining, budget %d MiB",
 		float64(backlog)/1e9, total, float64(backlog)/1e6/filling.Seconds(), ready.Milliseconds(), float64(backlog)/1e6/draining.Seconds(),
 		objects.Load(), float64(stored.Load())/1e6/float64(objects.Load()), peak>>20, last>>20, memory>>20)
 }

@@ -95,9 +95,9 @@ pipelines:
 			p.Appended.Records != found+st.Damaged.Records {
 			t.Errorf("%s: status says %+v of %+v, the test counted %d", where, st, p.Appended, found)
 		}
-		t.Logf("SHOW %s: %d acknowledged, %d unknown of which %d are there, in %d objects", where, len(o.acked), len(o.unknown), found-int64(len(o.acked)), len(objects))
+		t.Logf("%s: %d acknowledged, %d unknown of which %d are there, in %d objects", where, len(o.acked), len(o.unknown), found-int64(len(o.acked)), len(objects))
 	}
-	t.Logf("SHOW %d kills, %d of them while a PUT was in flight; %s; %.0f s", kills, inFlight, faults, time.Since(began).Seconds())
+	t.Logf("%d kills, %d of them while a PUT was in flight; %s; %.0f s", kills, inFlight, faults, time.Since(began).Seconds())
 }
 
 // outcomes are the records that were sent to one path.

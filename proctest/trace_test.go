@@ -38,7 +38,7 @@ func TestNothingIsSaidOrSentBeforeItsSync(t *testing.T) {
 			answers, wrong := checkAnswers(calls)
 			puts, wrong2 := checkPuts(calls)
 			wrong = append(wrong, wrong2...)
-			t.Logf("SHOW %d system calls; %d answers of 200 and %d PUTs judged, %d came too early", len(calls), answers, puts, len(wrong))
+			t.Logf("%d system calls; %d answers of 200 and %d PUTs judged, %d came too early", len(calls), answers, puts, len(wrong))
 			if answers < 200 || puts < 1 {
 				t.Errorf("%d answers and %d PUTs in the trace, want at least 200 and 1", answers, puts)
 			}

@@ -8,4 +8,4 @@ echo "== the parts, each pair measured alternately, medians of 9 rounds"
 go run ./bench
 echo
 echo "== a backlog of $((backlog / 1000000000)) GB, filled through the HTTP door, delivered as gzip objects"
-HYDRANT_BACKLOG=$backlog go test -count=1 -timeout=2h -json -run '^TestABacklogCostsDiskNotMemory$' ./proctest | scripts/report.py /dev/null
+HYDRANT_BACKLOG=$backlog CGO_ENABLED=0 go test -trimpath -count=1 -timeout=2h -json -run '^TestABacklogCostsDiskNotMemory$' ./proctest | scripts/report.py --logs /dev/null

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Reads `go test -json` and prints what a person wants to see: a line a package, what failing tests said, and the
-lines of passing tests that begin with "SHOW ". Appends "passed failed" to the file given as the only argument."""
+"""Reads `go test -json` and prints what a person wants to see: a line a package and all that failing tests said; after
+--logs what passing tests logged, too. Appends "passed failed" to the file that is the last argument."""
 import collections
 import json
 import sys
 
+logs = "--logs" in sys.argv
 output = collections.defaultdict(list)
 broken = set()  # packages of which a test has failed
 passed = failed = 0
@@ -12,32 +13,29 @@ for line in sys.stdin:
     try:
         event = json.loads(line)
     except ValueError:
-        print(line, end="")
+        print(line, end="", flush=True)
         continue
     package, test = event.get("Package", event.get("ImportPath", "")), event.get("Test", "")
-    action = event["Action"]
-    key = package, test
+    action, text = event["Action"], event.get("Output", "")
     if action in ("output", "build-output"):
-        text = event["Output"]
         if test:
-            output[key].append(text)
-            at = text.find("SHOW ")
-            if at >= 0:
-                print("   ", test + ":", text[at + 5 :], end="", flush=True)
-        elif not text.startswith(("PASS", "coverage:", "?   ")):
+            output[package, test].append(text)
+            if logs and not text.lstrip().startswith(("=== ", "--- ")):
+                print("   ", text.strip("\n"), flush=True)
+        elif not text.startswith(("PASS", "FAIL\n", "coverage:", "?   ")):
             print(text, end="", flush=True)
     elif action == "fail":
-        print("".join(output.pop(key, [])), end="", flush=True)
+        print("".join(output.pop((package, test), [])), end="", flush=True)
         if test:
             failed += 1
             broken.add(package)
         elif package not in broken:  # it does not build, panicked, leaked a goroutine or ran out of time
             failed += 1
     elif action == "pass" and test:
-        output.pop(key, None)
+        output.pop((package, test), None)
         passed += 1
     elif action == "skip" and test:
         print("FAIL", package, test, "was skipped: a test that cannot run must fail")
         failed += 1
-with open(sys.argv[1], "a") as counts:
+with open(sys.argv[-1], "a") as counts:
     print(passed, failed, file=counts)

@@ -24,10 +24,15 @@ check() {
 	fi
 }
 
-# tests NAME ARGUMENT…: go test with these arguments.
-tests() {
-	say "$1"
-	go test -json "${@:2}" | scripts/report.py "$counts" || true
+# tests NAME ARGUMENT…: go test with these arguments. logs NAME ARGUMENT…: the same, and what the tests log is shown.
+tests() { counted "" "$@"; }
+logs() { counted --logs "$@"; }
+counted() {
+	say "$2"
+	local before
+	before=$(wc -l <"$counts")
+	go test -count=1 -json "${@:3}" | scripts/report.py $1 "$counts" || true
+	[ "$(wc -l <"$counts")" -gt "$before" ] || echo "0 1" >>"$counts" # the report itself broke
 }
 
 check "gofmt" gofmt -l $(git ls-files '*.go')
@@ -37,6 +42,13 @@ check "staticcheck" staticcheck ./...
 check "shell scripts parse" bash -n scripts/*.sh quickstart/*.sh .ci/run
 
 alone='/(sim|proctest|bench)$' # these get steps of their own
-tests "unit tests, architecture and fuzz seeds, with the race detector" -race $(go list ./... | grep -Ev "$alone")
+tests "unit tests, architecture, contracts and fuzz seeds, with the race detector" -race -timeout=10m $(go list ./... | grep -Ev "$alone")
+tests "a smaller simulation, with the race detector" -race -timeout=10m ./sim
+
+# From here on without the race detector, as the binary is built: one build serves all.
+export CGO_ENABLED=0
+logs "the simulation" -trimpath -timeout=10m ./sim
+logs "whole processes: crashes, system calls, clones, edits, full disks, a backlog" -trimpath -timeout=15m ./proctest
+tests "the benchmarks run" -trimpath -timeout=5m ./bench
 
 awk '{ passed += $1; failed += $2 } END { printf "\n%d passed, %d failed\n", passed, failed; exit failed > 0 }' "$counts"
