@@ -55,7 +55,7 @@ const spoolFile = "object"
 // Encoder starts the one object of a batch, bound for target (see sinks.Output).
 func (f *Format) Encoder(b sinks.Batch, sp sinks.Spool, target string) (sinks.Encoder, error) {
 	if b.Suffix == "" && f.prefix.errorType {
-		return nil, sinks.Operator(errors.New("Prefix must not contain any occurrence of !{firehose:error-output-type}"),
+		return nil, sinks.Operator(errors.New("the prefix must not contain !{firehose:error-output-type}"),
 			"take it out of the prefix of destination "+b.Destination+": it is for error outputs")
 	}
 	file, err := sp.Create(spoolFile)

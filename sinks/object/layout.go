@@ -99,7 +99,7 @@ func (zeros) Read(b []byte) (int, error) {
 
 func zone(name string) (*time.Location, error) {
 	if name == "Local" {
-		return nil, errors.New("Local differs between machines")
+		return nil, errors.New("the zone Local differs between machines")
 	}
 	at, err := time.LoadLocation(name)
 	if err != nil {

@@ -38,7 +38,7 @@ func TestCheck(t *testing.T) {
 		{`prefix: "a/!{b}"`, `prefix: Invalid expression usage: a/!{b}. Must be of the form !{<namespace>:<value>}`},
 		{`prefix: "!{timestamp:HHH}"`, `prefix: Invalid conversion character used in the value of the expression in Prefix`},
 		{`time_zone: Berlin`, `time_zone: "Berlin" is no time zone that is known here, UTC or a name such as Europe/Berlin`},
-		{`time_zone: Local`, `Local differs between machines`},
+		{`time_zone: Local`, `the zone Local differs between machines`},
 		{`compression: snappy`, `compression: "snappy", none, gzip or zstd`},
 		{`level: 10`, `level: 10, 1 to 9 for gzip`},
 		{`level: -1`, `level: -1, 1 to 9 for gzip`},

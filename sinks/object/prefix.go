@@ -1,5 +1,7 @@
 package object
 
+//lint:file-ignore ST1005 Errors of prefixes begin with Firehose's own words.
+
 import (
 	"encoding/hex"
 	"fmt"

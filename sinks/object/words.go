@@ -38,7 +38,7 @@ func textual(c byte, n int) (piece, error) {
 		return text(func(t time.Time) string { return t.Format("PM") }), nil
 	}
 	if n != 1 && n < 4 {
-		return nil, fmt.Errorf("%c: there is no form of %d letters; 1, 4 or 5", c, n)
+		return nil, fmt.Errorf("a letter %c has no form of %d letters; 1, 4 or 5", c, n)
 	}
 	return text(func(t time.Time) string { return dayPeriod(t, n == 5) }), nil
 }
@@ -91,7 +91,7 @@ func zonal(c byte, n int) (piece, error) {
 	switch c {
 	case 'V':
 		if n != 2 {
-			return nil, fmt.Errorf("V: stands only doubled, as VV")
+			return nil, fmt.Errorf("a letter V stands only doubled, as VV")
 		}
 		return text(func(t time.Time) string { return t.Location().String() }), nil
 	case 'z', 'v':
@@ -101,7 +101,7 @@ func zonal(c byte, n int) (piece, error) {
 		return text(func(t time.Time) string { name, _ := t.Zone(); return name }), nil
 	case 'O':
 		if n != 1 && n != 4 {
-			return nil, fmt.Errorf("O: there is no form of %d letters; 1 or 4", n)
+			return nil, fmt.Errorf("a letter O has no form of %d letters; 1 or 4", n)
 		}
 		return text(func(t time.Time) string { return localOffset(t, n == 4) }), nil
 	case 'Z':
