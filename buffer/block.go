@@ -101,6 +101,9 @@ func appendBlock(dst []byte, salt *[16]byte, h *head, recs []hydrant.Record, not
 		r.offset, r.crc = uint32(at-start), saltedCRC(salt, dst[at:])
 	}
 	padded := (len(dst) - start + blockAlign - 1) &^ (blockAlign - 1)
+	if padded > MaxBlock {
+		panic(fmt.Sprintf("BUG: a block of %d bytes: nobody could read it", padded))
+	}
 	dst = append(dst, make([]byte, padded-(len(dst)-start))...)
 	h.length = uint32(padded)
 	h.put(dst[start:], salt)
@@ -113,6 +116,9 @@ func splitRuns(runs []shardRun, recs []hydrant.Record) []shardRun {
 		if n := len(runs); n > 0 && runs[n-1].shard == recs[i].Shard {
 			runs[n-1].count++
 			continue
+		}
+		if n := len(runs); n == math.MaxUint16 || n > 0 && runs[n-1].shard > recs[i].Shard {
+			panic("BUG: the records of a block are not sorted by shard, or of more than 65535 shards: nobody could read it")
 		}
 		runs = append(runs, shardRun{shard: recs[i].Shard, count: 1, first: uint32(i)})
 	}

@@ -272,6 +272,22 @@ func TestHeadsThatLieAreRefused(t *testing.T) {
 	}
 }
 
+func TestBlocksThatNobodyCouldReadAreNotWritten(t *testing.T) {
+	for name, recs := range map[string][]hydrant.Record{
+		"unsorted":  {{Shard: 2}, {Shard: 1}},
+		"too large": {{Data: make([]byte, MaxBlock)}},
+	} {
+		func() {
+			defer func() {
+				if why, _ := recover().(string); !strings.HasPrefix(why, "BUG: ") {
+					t.Errorf("%s: %v", name, why)
+				}
+			}()
+			appendBlock(nil, &goldenSalt, &head{base: 1}, recs, nil)
+		}()
+	}
+}
+
 func TestUnwindIsTheInverseOfUpdate(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for n := range 100 {

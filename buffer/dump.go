@@ -13,8 +13,8 @@ import (
 	"github.com/hydrantd/hydrant"
 )
 
-// Dump writes out all that is in the logs and journals under dir, which is a data_dir, one of its streams or a log
-// folder: lines of JSON, as FORMAT.md has them. Damage is a line, not an error.
+// Dump writes out all that is in the logs and journals under dir, which is a data_dir, the folder of one of its streams or
+// a folder of segments, log or quarantine: lines of JSON, as FORMAT.md has them. Damage is a line, not an error.
 func Dump(fsys hydrant.FS, dir string, out io.Writer) error {
 	places, err := findLogs(fsys, dir)
 	if err != nil {

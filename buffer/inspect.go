@@ -26,7 +26,7 @@ type logPlace struct {
 
 func (p logPlace) String() string { return cmp.Or(p.stream, p.dir) }
 
-// findLogs takes dir as a data_dir, as streams/<name> or as the log folder in that.
+// findLogs takes dir as a data_dir, as streams/<name> or as a folder of segments in that.
 func findLogs(fsys hydrant.FS, dir string) ([]logPlace, error) {
 	list, err := fsys.ReadDir(dir)
 	if err != nil {
@@ -49,7 +49,7 @@ func findLogs(fsys hydrant.FS, dir string) ([]logPlace, error) {
 	case has(func(e fs.DirEntry) bool { return strings.HasSuffix(e.Name(), segmentSuffix) }):
 		return []logPlace{{dir: dir}}, nil
 	}
-	return nil, fmt.Errorf("%s: there is no log in it: want a data_dir, a folder of its streams, or the log folder in that", dir)
+	return nil, fmt.Errorf("%s: there is no log in it: want a data_dir, a folder of its streams, or a folder of segments in that", dir)
 }
 
 func streamPlace(stream, dir string) logPlace {

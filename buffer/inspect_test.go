@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/hydrantd/hydrant"
@@ -424,4 +425,54 @@ func compareDamaged(t *testing.T, compare func(what, dir string)) {
 	l := stream("header")
 	l.damage(l.blocks[0].file, func(b []byte) { clear(b[:fileHeaderLen]) })
 	compare("damaged", dir)
+}
+
+// badSector is a disk with one place that cannot be read.
+type badSector struct {
+	hydrant.OS
+	name string
+	at   int64
+}
+
+type badSectorFile struct {
+	hydrant.File
+	at int64
+}
+
+func (d badSector) Open(name string, flag int) (hydrant.File, error) {
+	f, err := d.OS.Open(name, flag)
+	if err == nil && filepath.Base(name) == d.name {
+		f = badSectorFile{f, d.at}
+	}
+	return f, err
+}
+
+func (f badSectorFile) ReadAt(b []byte, at int64) (int, error) {
+	if at <= f.at && f.at < at+int64(len(b)) {
+		return 0, &os.PathError{Op: "read", Path: "segment", Err: syscall.EIO}
+	}
+	return f.File.ReadAt(b, at)
+}
+
+func TestWhatCannotBeReadIsDamage(t *testing.T) {
+	dir := t.TempDir()
+	l := chain(t, dir)
+	for what, at := range map[string]int64{"the header": 100, "a block": l.blocks[0].at + 100} {
+		disk := badSector{name: l.blocks[0].file, at: at}
+		var out bytes.Buffer
+		r, err := Salvage(disk, dir, &out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost := int64(0)
+		if at > fileHeaderLen {
+			lost = int64(l.blocks[0].head.count)
+		}
+		if r.Damaged != 1 || r.Lost != lost || r.Records.Records != 40-lost {
+			t.Errorf("%s: %+v, want %d lost\n%s", what, r, lost, &out)
+		}
+		if v, err := Verify(disk, dir, &out); err != nil || v.Damaged == 0 {
+			t.Errorf("%s: verify: %+v, %v", what, v, err)
+		}
+	}
 }
