@@ -45,6 +45,10 @@ func (p *pending) count() int {
 // Append implements Log.
 func (d *Disk) Append(ctx context.Context, w *Write) (Receipt, error) {
 	p := &pending{Write: w}
+	check := newFold()
+	if err := check.apply(w.Notes); err != nil {
+		return Receipt{}, err
+	}
 	d.mu.Lock()
 	d.writes++
 	turn := d.writes

@@ -265,5 +265,92 @@ func TestSegmentsGrowWithTheRate(t *testing.T) {
 	if f.log.w.seg.size != 1<<20 {
 		t.Errorf("a segment of %d bytes when it calms down", f.log.w.seg.size)
 	}
+	c := f.cursor("archive", Oldest)
+	for range 100 {
+		f.append(data)
+	}
+	f.commit(c, f.log.State().End)
+	if f.log.State().Disk <= 1<<20 {
+		t.Errorf("%d bytes while it is busy", f.log.State().Disk)
+	}
+	p.Sleep(time.Hour)
+	f.append("x")
+	f.commit(c, f.log.State().End)
+	if f.log.State().Disk > 1<<20 {
+		t.Errorf("%d bytes when everything is delivered, and calm", f.log.State().Disk)
+	}
+	f.close()
+}
+
+func TestALogOnAFullDiskIsOpened(t *testing.T) {
+	f, disk, p := newSimFixture(t)
+	f.open()
+	c := f.cursor("archive", Oldest)
+	f.append("a")
+	disk.Capacity = disk.Used() + 1<<20
+	err := error(nil)
+	for err == nil {
+		_, err = f.log.Append(t.Context(), &Write{Batch: batch(string(make([]byte, 50_000)))})
+	}
+	f.commit(c, 1, "entry")
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	end := f.log.State().End
+	for range 4 {
+		disk.Tenant += disk.Capacity - disk.Used() - disk.Tenant // not a byte is left
+		f.reopen()
+	}
+	if got := f.read(1); len(got) != int(end)-1 {
+		t.Errorf("%d records are there, want %d", len(got), end-1)
+	}
+	c = f.cursor("archive", Oldest)
+	if entries(c) != "entry" {
+		t.Errorf("entries %q", entries(c))
+	}
+	if _, err := f.log.Append(t.Context(), &Write{Batch: batch(string(make([]byte, 150_000)))}); !errors.Is(err, ErrFull) {
+		t.Errorf("append: %v", err)
+	}
+	f.commit(c, end) // everything but what is written to is freed
+	p.Sleep(fullRetry)
+	f.append(string(make([]byte, 50_000)))
+	f.close()
+}
+
+func TestWhatIsKeptBackIsDurable(t *testing.T) {
+	for seed := range uint64(20) {
+		w := sim.New(seed)
+		disk, p := w.NewDisk(), w.Root()
+		f := &fixture{t: t, o: Options{FS: disk.FS(p), Clock: p, Rand: p, Dir: "/data/streams/app", Name: "app"}}
+		f.open()
+		f.append("record one")
+		f.cursor("archive", Oldest)
+		f.close()
+		disk.PowerCut()
+		if b, err := readWhole(f.o.FS, f.o.Dir+"/cursors/archive.reserve"); err != nil || len(b) < reserveLeast {
+			t.Fatalf("seed %d: %d bytes are kept back for the spool after a power cut: %v", seed, len(b), err)
+		}
+		seg := f.segments()[0]
+		_, at := f.where(seg, "record one")
+		f.patch(seg, at, []byte("R"))
+		f.open()
+		f.close()
+		disk.PowerCut()
+		if len(f.rec.Quarantined) != 1 {
+			t.Fatalf("quarantined: %q", f.rec.Quarantined)
+		}
+		if b, err := readWhole(f.o.FS, f.rec.Quarantined[0]); err != nil || !strings.Contains(string(b), "Record one") {
+			t.Fatalf("seed %d: the copy of what was damaged has %d bytes after a power cut: %v", seed, len(b), err)
+		}
+	}
+}
+
+func TestANoteThatNobodyKnowsIsNotWritten(t *testing.T) {
+	f, _, _ := newSimFixture(t)
+	f.open()
+	if _, err := f.log.Append(t.Context(), &Write{Batch: batch("a"), Notes: []Note{{Type: 99}}}); !errors.Is(err, ErrNewerFormat) {
+		t.Errorf("error %v", err)
+	}
+	f.want(1)
 	f.close()
 }

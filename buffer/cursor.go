@@ -296,6 +296,7 @@ func (c *cursor) settle(committed hydrant.Position) {
 	c.d.mu.Unlock()
 	if moved {
 		c.d.release()
+		c.d.shrink()
 	}
 }
 

@@ -109,7 +109,7 @@ func (d *Disk) State() State {
 		Appended: d.fold.appended, Damaged: d.fold.damaged, LastTime: d.lastTime,
 		Poisoned: d.poisoned, Shards: slices.Clone(d.fold.shards),
 	}
-	if d.full != nil {
+	if d.full != nil && !d.full.freed {
 		s.Full = d.full.err
 	}
 	return s

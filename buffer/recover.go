@@ -45,6 +45,7 @@ type recovery struct {
 	broken []string   // files whose header cannot be read
 	names  map[*segment]string
 	temps  []string // paths
+	lent   []lent   // reserves that were shortened, on a full disk
 
 	end  hydrant.Position // behind the last block that is kept where it is
 	last *lastBlock       // nil: there is nothing to be proved
@@ -52,6 +53,12 @@ type recovery struct {
 		at        int64
 		seq, prev uint32
 	}
+}
+
+// lent is a reserve and the size that it had.
+type lent struct {
+	path string
+	size int64
 }
 
 // lastBlock is the block that no successor proves.
@@ -281,33 +288,68 @@ func (r *recovery) begin() error {
 	return nil
 }
 
-// borrow makes the segment on a full disk: from the space kept back for the spools, one after the other until it
-// suffices. What is copied is then given up in the old segment, so that it is as much as before.
+// borrow makes the segment on a full disk: from the space kept back for the spools, a little of each and then all of it,
+// until it suffices. What was copied is then given up in the old segment, so that there is as much space as before.
 func (r *recovery) borrow(begin func() (*opened, error)) (*opened, error) {
 	d := r.d
-	for _, c := range d.Cursors() {
-		if err := d.truncate(d.reservePath(c.Name), 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
+	need := int64(reserveMargin)
+	if r.last != nil {
+		need += int64(r.last.head.length)
+	}
+	for _, least := range []int64{need, 1 << 62} {
+		for _, c := range d.Cursors() {
+			if err := r.shorten(d.reservePath(c.Name), least); err != nil {
+				return nil, err
+			}
+			s, err := begin()
+			if errors.Is(err, ErrFull) {
+				continue
+			}
+			if n := len(r.chain); err == nil && n > 0 && r.last != nil {
+				err = d.truncate(filepath.Join(d.logDir(), r.chain[n-1].name()), func(int64) int64 { return r.last.at })
+			}
+			return s, err
 		}
-		s, err := begin()
-		if errors.Is(err, ErrFull) {
-			continue
-		}
-		if n := len(r.chain); err == nil && n > 0 && r.last != nil {
-			err = d.truncate(filepath.Join(d.logDir(), r.chain[n-1].name()), r.last.at)
-		}
-		return s, err
 	}
 	return begin()
 }
 
-// truncate shortens a file.
-func (d *Disk) truncate(path string, size int64) error {
+// shorten takes n bytes off a reserve, or all that it has. It need not be there.
+func (r *recovery) shorten(path string, n int64) error {
+	err := r.d.truncate(path, func(size int64) int64 {
+		r.lent = append(r.lent, lent{path, size})
+		return max(0, size-n)
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// giveBack fills the reserves again with what making the segment left over. What is short is the cursors' affair.
+func (r *recovery) giveBack() {
+	for _, l := range r.lent {
+		f, err := r.d.o.FS.Open(l.path, os.O_RDWR)
+		if err == nil {
+			err = errors.Join(f.Allocate(l.size), f.Close())
+		}
+		if err != nil {
+			r.d.o.Logger.Warn("space kept back for a spool is short", "err", err)
+		}
+	}
+}
+
+// truncate makes a file as long as length says, given how long it is.
+func (d *Disk) truncate(path string, length func(size int64) int64) error {
 	f, err := d.o.FS.Open(path, os.O_RDWR)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Truncate(size), f.Close())
+	size, err := f.Size()
+	if err == nil {
+		err = f.Truncate(length(size))
+	}
+	return errors.Join(err, f.Close())
 }
 
 // copyOf is the block as it goes into the new segment: the same records, positions and run.
@@ -399,6 +441,7 @@ func (r *recovery) tidy() error {
 		}
 		r.Quarantined = append(r.Quarantined, to)
 	}
+	r.giveBack()
 	if err := errors.Join(errs...); err != nil {
 		d.o.Logger.Warn("leftovers not cleared away", "err", err)
 	}

@@ -131,7 +131,11 @@ func (d *Disk) fillReserve(st *cursorState, want int64) error {
 	if err := r.file.Allocate(want); err != nil {
 		return err
 	}
-	if err := r.file.Sync(hydrant.PointReserve); err != nil {
+	err := r.file.Sync(hydrant.PointReserve)
+	if err == nil {
+		err = hydrant.SyncDir(d.o.FS, d.cursorDir(), hydrant.PointReserve)
+	}
+	if err != nil {
 		return err
 	}
 	d.setReserve(r, want)

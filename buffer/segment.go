@@ -165,6 +165,27 @@ func (d *Disk) rollover(n int64) error {
 	}
 }
 
+// shrink gives back a large segment when everything in it is delivered and it would be made smaller now: so a pipeline that
+// has calmed down costs as little as one that was always calm.
+func (d *Disk) shrink() {
+	d.mu.Lock()
+	s := d.segs[len(d.segs)-1]
+	large := s.size > classes[0] && d.least() >= d.end && d.o.Retention == 0 && !d.closed && d.poisoned == nil
+	d.mu.Unlock()
+	if !large {
+		return
+	}
+	d.hold(&d.turn)
+	defer d.turn.Give()
+	w := &d.w
+	if w.file == nil || w.seg != s || !d.consumed(s) || d.nextClass(d.o.Clock.Mono()) >= w.class {
+		return
+	}
+	if err := d.rollover(0); err != nil {
+		d.o.Logger.Warn("large segment kept", "err", err)
+	}
+}
+
 // nextClass is the size class for the rate at which the segment being written was filled. It grows by one step at a time
 // and falls at once.
 func (d *Disk) nextClass(mono time.Duration) int {

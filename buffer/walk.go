@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -157,6 +158,10 @@ func (r *recovery) keep(sc *scan, b *lastBlock) error {
 	}
 	if err != nil {
 		d.o.Logger.Error("notes of a block are damaged: source positions may be older than their records", "span", hydrant.Span{From: b.head.base, To: b.head.next()}.String(), "err", err)
+		if b.head.kind == kindCheckpoint {
+			// Its sums are gone. Positions are dense, so the number of records is known all the same.
+			d.fold.appended.Records = int64(b.head.base) - 1
+		}
 	}
 	d.fold.appended.Add(Totals{int64(b.head.count), b.head.bytes()})
 	if err := d.fold.apply(notes); err != nil {
@@ -297,22 +302,27 @@ func (r *recovery) quarantine(sc *scan, from, to int64) {
 	r.Quarantined = append(r.Quarantined, path)
 }
 
+// copyRange writes bytes of a file into a new one, without the zeros at their end.
 func copyRange(fsys hydrant.FS, from hydrant.File, path string, at, end int64) error {
-	buf := make([]byte, 0, end-at)
-	buf = buf[:end-at]
-	if err := readFull(from, buf, at); err != nil {
-		return err
-	}
-	for len(buf) > 0 && buf[len(buf)-1] == 0 {
-		buf = buf[:len(buf)-1]
-	}
 	f, err := fsys.Open(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(buf, 0)
+	buf := make([]byte, windowLen)
+	for start := at; at < end && err == nil; at += int64(len(buf)) {
+		buf = buf[:min(windowLen, end-at)]
+		if err = readFull(from, buf, at); err != nil {
+			break
+		}
+		if kept := bytes.TrimRight(buf, "\x00"); len(kept) > 0 {
+			_, err = f.WriteAt(kept, at-start)
+		}
+	}
 	if err == nil {
 		err = f.Sync(hydrant.PointQuarantine)
 	}
-	return errors.Join(err, f.Close())
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return hydrant.SyncDir(fsys, filepath.Dir(path), hydrant.PointQuarantine)
 }
