@@ -64,6 +64,7 @@ type folder struct {
 	mu      sync.Mutex
 	settled map[string]bool // folders whose way down from the target is known to be durable
 	swept   map[string]bool // targets whose stale temporaries are gone
+	doubted map[string]bool // files whose name may not be durable, though it is there
 }
 
 func open(c Config, d sinks.Deps) (sinks.Sink, error) {
@@ -74,7 +75,7 @@ func open(c Config, d sinks.Deps) (sinks.Sink, error) {
 	f := &folder{
 		Format: format, path: filepath.Clean(string(c.Path)), fs: d.FS, clock: d.Clock, rand: d.Rand,
 		owner:   d.Pipeline + "~" + d.Destination, // ~ stands in no name, so this is nobody else's
-		settled: map[string]bool{}, swept: map[string]bool{},
+		settled: map[string]bool{}, swept: map[string]bool{}, doubted: map[string]bool{},
 	}
 	return f, nil
 }
@@ -132,14 +133,20 @@ func (f *folder) put(ctx context.Context, s *sinks.Shipment, o sinks.Output) err
 	if err != nil {
 		return err
 	}
-	// What an earlier process left is taken as it is. An earlier attempt of this one may have failed in the sync of the
-	// folder, and a second sync of the same entry proves nothing (I7): then the file is made and named anew.
-	if !found || s.Attempt > 1 {
+	// What an earlier process left is taken as it is. But if this one failed in the sync of the folder, a second sync of the
+	// same entry proves nothing (I7): then the file is made and named anew.
+	final := place(o)
+	if !found || f.isDoubted(final) {
 		if err := f.place(ctx, s, o); err != nil {
 			return err
 		}
 	}
-	return hydrant.SyncDir(f.fs, filepath.Dir(place(o)), hydrant.PointTargetDir)
+	if err := hydrant.SyncDir(f.fs, filepath.Dir(final), hydrant.PointTargetDir); err != nil {
+		f.doubt(final, true)
+		return err
+	}
+	f.doubt(final, false)
+	return nil
 }
 
 // place writes the bytes under a temporary name, syncs them and gives them their name.
@@ -154,6 +161,7 @@ func (f *folder) place(ctx context.Context, s *sinks.Shipment, o sinks.Output) e
 		return sinks.Unsent(err)
 	}
 	if err := f.fs.Rename(temp, place(o)); err != nil {
+		f.doubt(place(o), true)
 		_ = f.fs.Remove(temp)
 		return err
 	}

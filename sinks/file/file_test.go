@@ -302,7 +302,8 @@ func TestAfterAFailedSyncOfTheFolderTheFileIsMadeAgain(t *testing.T) {
 		t.Errorf("calls: %q, want a rename", fsys.calls)
 	}
 	fsys.calls = nil
-	p.Attempt, p.Resent = 1, true // another process, which knows of no failure
+	p.Attempt, p.Resent = 1, true
+	s = mustOpen(t, fsys, dir) // another process, which knows of no failure
 	if err := s.Ship(context.Background(), p); err != nil {
 		t.Fatal(err)
 	}

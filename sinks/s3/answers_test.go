@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -165,6 +166,8 @@ func TestClassesOfAnswers(t *testing.T) {
 		{refusal(503, "SlowDown"), "", false},
 		{refusal(502, ""), "", false},
 		{reply{err: io.ErrUnexpectedEOF}, "", false},
+		{reply{err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}, "", true},
+		{reply{err: &net.OpError{Op: "dial", Err: &net.DNSError{Name: "store.test", IsNotFound: true}}}, "name service", true},
 		{reply{err: syscall.ECONNRESET}, "", false},
 	} {
 		t.Run(fmt.Sprintf("%d %s", c.reply.status, c.reply.code), func(t *testing.T) {
@@ -452,19 +455,21 @@ func TestResolveWithoutConditionsWaitsForStragglers(t *testing.T) {
 
 func TestResolveFindsOutWhatTheStoreDoesWithConditions(t *testing.T) {
 	for name, c := range map[string]struct {
+		head  int
 		puts  []reply
 		waits int
 		want  support
 	}{
-		"it heeds them":         {[]reply{ok, refusal(412, "PreconditionFailed")}, 0, heeded},
-		"it ignores them":       {[]reply{ok, ok}, 1, ignored},
-		"it does not take them": {[]reply{refusal(501, "NotImplemented")}, 1, unknown},
+		"it heeds them":                      {404, []reply{ok, refusal(412, "PreconditionFailed")}, 0, heeded},
+		"it heeds them, and we may not list": {403, []reply{ok, refusal(412, "PreconditionFailed")}, 0, heeded},
+		"it ignores them":                    {404, []reply{ok, ok}, 1, ignored},
+		"it does not take them":              {404, []reply{refusal(501, "NotImplemented")}, 1, unknown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			puts := c.puts
 			s, _ := scripted(t, nil, func(op string, _ *http.Request) reply {
 				if op == "Head" {
-					return refusal(404, "")
+					return refusal(c.head, "")
 				}
 				next := puts[0]
 				puts = puts[1:]

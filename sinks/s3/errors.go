@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/aws/smithy-go"
@@ -93,10 +94,15 @@ func (e *requestError) Error() string {
 	var api smithy.APIError
 	if !errors.As(e.err, &api) {
 		var op *smithy.OperationError
-		if errors.As(e.err, &op) {
-			return where + op.OperationName + ": " + op.Err.Error()
+		if !errors.As(e.err, &op) {
+			return where + e.err.Error()
 		}
-		return where + e.err.Error()
+		where += op.OperationName + ": "
+		var sent *url.Error
+		if errors.As(op.Err, &sent) {
+			return where + sent.Err.Error() // without the URL, which says nothing new
+		}
+		return where + op.Err.Error()
 	}
 	text := api.ErrorCode()
 	if m := api.ErrorMessage(); m != "" && m != text {
@@ -109,6 +115,11 @@ func (e *requestError) Error() string {
 func neverSent(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial" || is[noCredentialsError](err) || badCertificate(err)
+}
+
+func unknownHost(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns) && dns.IsNotFound
 }
 
 func badCertificate(err error) bool {
@@ -138,6 +149,8 @@ func (s *store) remedy(err error, st int, o sinks.Output) string {
 		return ""
 	case is[noCredentialsError](err):
 		return "check the credentials: " + s.credentials() + " cannot be had"
+	case unknownHost(err):
+		return "check endpoint: and region:, or the name service of this machine: the host of " + s.where + " is not known to it"
 	case badCertificate(err):
 		return "trust the certificate of " + s.where + ": name its authority in ca_file, or mend the certificate"
 	case errors.Is(err, http.ErrSchemeMismatch):

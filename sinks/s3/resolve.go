@@ -50,9 +50,11 @@ func (s *store) resolve(ctx context.Context, sh *sinks.Shipment, o sinks.Output)
 			return false, s.explain(err, o)
 		}
 	}
-	if s.known() != heeded { // an empty object must not replace what has arrived
+	if s.known() != heeded { // an empty object should not replace what has arrived
 		found, err := s.look(ctx, o)
-		if err != nil || found == ours || found == other {
+		// Amazon answers 403 to those who may not list the bucket when nothing is there. The condition decides, then.
+		mayNotLook := status(err) == http.StatusForbidden && s.known() == unknown && !n.Loose
+		if !mayNotLook && (err != nil || found == ours || found == other) {
 			return found == ours, s.verdict(found, err, o)
 		}
 	}
@@ -109,7 +111,7 @@ func (s *store) outwait(ctx context.Context, o sinks.Output) (bool, error) {
 func (s *store) verdict(found finding, err error, o sinks.Output) error {
 	switch {
 	case err != nil && status(err) == http.StatusForbidden:
-		return sinks.Operator(s.explain(err, o), "allow s3:GetObject on s3://"+o.Target+"/*: before a batch is given up, hydrant must know whether it is there")
+		return sinks.Operator(s.explain(err, o), "allow s3:GetObject on s3://"+o.Target+"/* and s3:ListBucket on the bucket: before a batch is given up, hydrant must know whether it is there")
 	case err != nil:
 		return s.explain(err, o)
 	case found == other:
