@@ -45,9 +45,11 @@ func (p *pending) count() int {
 // Append implements Log.
 func (d *Disk) Append(ctx context.Context, w *Write) (Receipt, error) {
 	p := &pending{Write: w}
-	check := newFold()
-	if err := check.apply(w.Notes); err != nil {
-		return Receipt{}, err
+	if len(w.Notes) > 0 {
+		check := newFold()
+		if err := check.apply(w.Notes); err != nil {
+			return Receipt{}, err
+		}
 	}
 	d.mu.Lock()
 	d.writes++
@@ -167,25 +169,18 @@ func (d *Disk) settle(err error) {
 	if err != nil && !errors.Is(err, ErrFull) {
 		return
 	}
-	mono := time.Duration(0)
-	if err != nil {
-		mono = d.o.Clock.Mono()
+	if err == nil {
+		d.mu.Lock()
+		d.full = nil
+		d.mu.Unlock()
+		return
 	}
+	mono := d.o.Clock.Mono()
 	d.mu.Lock()
 	was := d.full
-	switch {
-	case err == nil:
-		d.full = nil
-	default:
-		d.full = &fullness{err: err, since: mono, freed: was != nil && was.freed}
-	}
+	d.full = &fullness{err: err, since: mono, freed: was != nil && was.freed}
 	d.mu.Unlock()
-	switch {
-	case err != nil && was == nil:
-		d.o.Logger.Warn("buffer full, appends are refused until there is space", "err", err)
-	case err == nil && was != nil:
-		d.o.Logger.Info("buffer takes records again")
-	}
+	d.warn("buffer full, appends are refused until there is space", err)
 }
 
 // write makes g durable in one block. The caller holds the turn.
@@ -221,7 +216,7 @@ func (d *Disk) write(g *group) error {
 // so that it cannot come back at a recovery after the appenders were told otherwise.
 func (d *Disk) abandon(cause error) error {
 	w := &d.w
-	d.o.Logger.Warn("segment given up after a failed write", "err", cause)
+	d.warn("segment given up after a failed write", cause)
 	w.left = true
 	if err := w.file.Truncate(w.at); err != nil {
 		return d.failedSync(errors.Join(cause, err))

@@ -394,7 +394,7 @@ func (d *Disk) release() {
 	freed := false
 	for s := d.oldest(mono); s != nil; s = d.oldest(mono) {
 		if err := d.remove(s); err != nil {
-			d.o.Logger.Warn("segment not removed, it goes later", "err", err)
+			d.warn("segment not removed, it goes later", err)
 			break
 		}
 		freed = true
@@ -438,7 +438,7 @@ func (d *Disk) remove(s *segment) error {
 	d.fold.drop(d.segs[0].base)
 	d.mu.Unlock()
 	if err := d.files.forget(s); err != nil {
-		d.o.Logger.Warn("removed segment not closed", "err", err)
+		d.warn("removed segment not closed", err)
 	}
 	if d.o.Retention > 0 {
 		return hydrant.SyncDir(d.o.FS, d.logDir(), hydrant.PointSegmentDir)

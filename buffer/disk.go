@@ -63,6 +63,7 @@ type Disk struct {
 	poisoned error
 	closed   bool
 	cursors  map[string]*cursorState
+	warned   map[string]time.Duration
 }
 
 var _ Log = (*Disk)(nil)
@@ -70,7 +71,7 @@ var _ Log = (*Disk)(nil)
 // Open opens the log of a pipeline, or makes it. It recovers what an earlier process left: see recover.go. The caller
 // holds the lock of the data directory.
 func Open(o Options) (*Disk, Recovery, error) {
-	d := &Disk{o: o, cursors: map[string]*cursorState{}, largest: reserveLeast - reserveMargin}
+	d := &Disk{o: o, cursors: map[string]*cursorState{}, warned: map[string]time.Duration{}, largest: reserveLeast - reserveMargin}
 	if d.o.Shards == 0 {
 		d.o.Shards = 1
 	}
@@ -164,6 +165,24 @@ func (d *Disk) now() (running, wall int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return max(wall, d.lastTime), wall
+}
+
+// quiet is how long a warning is not said again: a full disk is one thing to say, however often it shows.
+const quiet = 10 * time.Minute
+
+// warn says what may happen again and again.
+func (d *Disk) warn(msg string, err error) {
+	mono := d.o.Clock.Mono()
+	d.mu.Lock()
+	last, said := d.warned[msg]
+	say := !said || mono-last >= quiet
+	if say {
+		d.warned[msg] = mono
+	}
+	d.mu.Unlock()
+	if say {
+		d.o.Logger.Warn(msg, "err", err)
+	}
 }
 
 // poison ends appending for good (I7).

@@ -35,6 +35,13 @@ type Torn struct {
 	Records int64 // -1: its head cannot be read
 }
 
+func (t *Torn) String() string {
+	if t.Records < 0 {
+		return fmt.Sprintf("%s+%d: its head did not reach the disk", t.Segment, t.Offset)
+	}
+	return fmt.Sprintf("%s+%d: of %d records", t.Segment, t.Offset, t.Records)
+}
+
 // recovery opens a log: first it only reads, and refuses what it must refuse; then it makes a new segment; and only when that is
 // durable it tidies up. A crash at any step leaves a log that is opened in the same way again.
 type recovery struct {

@@ -42,7 +42,7 @@ func (d *Disk) openReserve(st *cursorState) error {
 	want := d.reserveWanted()
 	d.mu.Unlock()
 	if err := d.fillReserve(st, want); err != nil {
-		d.o.Logger.Warn("no space to keep back for the spool, the buffer does not grow", "delivery", st.name, "err", err)
+		d.warn("no space to keep back for the spool, the buffer does not grow", fmt.Errorf("%s: %w", st.name, err))
 	}
 	return nil
 }

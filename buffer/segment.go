@@ -182,7 +182,7 @@ func (d *Disk) shrink() {
 		return
 	}
 	if err := d.rollover(0); err != nil {
-		d.o.Logger.Warn("large segment kept", "err", err)
+		d.warn("large segment kept", err)
 	}
 }
 
@@ -223,7 +223,7 @@ func (d *Disk) adopt(s *opened, class int, mono time.Duration) {
 	w.class, w.begun, w.left = class, mono, false
 	if old := d.chain(s.seg, mono); old != nil {
 		if err := d.files.forget(old); err != nil {
-			d.o.Logger.Warn("replaced segment not closed", "err", err)
+			d.warn("replaced segment not closed", err)
 		}
 	}
 }

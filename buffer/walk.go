@@ -280,7 +280,7 @@ func (r *recovery) saveTail() error {
 	if r.Torn == nil {
 		return nil
 	}
-	r.d.o.Logger.Warn("unfinished block at the end of the log dropped, nobody was told that it was there", "segment", r.Torn.Segment, "offset", r.Torn.Offset, "records", r.Torn.Records)
+	r.d.o.Logger.Warn("unfinished block at the end of the log dropped, nobody was told that it was there", "err", r.Torn)
 	s := r.chain[len(r.chain)-1]
 	f, err := r.d.files.get(s)
 	if err != nil {
