@@ -252,7 +252,7 @@ func TestBadLayoutsDoNotOpen(t *testing.T) {
 		"local":       func(l *Layout) { l.TimeZone = "Local" },
 		"compression": func(l *Layout) { l.Compression = "snappy" },
 		"gzip level":  func(l *Layout) { l.Level = 10 },
-		"zstd level":  func(l *Layout) { l.Compression, l.Level = "zstd", 23 },
+		"zstd level":  func(l *Layout) { l.Compression, l.Level = "zstd", 10 },
 	} {
 		l := Defaults()
 		change(&l)

@@ -16,7 +16,7 @@ type Layout struct {
 	Prefix      string `yaml:"prefix" doc:"What stands in front of the object's name: text, !{timestamp:yyyy/MM/dd/HH} (a Java DateTimeFormatter pattern; the arrival of the batch's first record), !{firehose:random-string}, and in an error output !{firehose:error-output-type}. Without a timestamp, yyyy/MM/dd/HH/ is appended."`
 	TimeZone    string `yaml:"time_zone" doc:"The time zone of the times in names: UTC or a name such as Europe/Berlin."`
 	Compression string `yaml:"compression" doc:"none, gzip or zstd."`
-	Level       int    `yaml:"level" default:"6 for gzip, 1 for zstd" doc:"How hard to compress: gzip 1–9, zstd 1–22."`
+	Level       int    `yaml:"level" default:"6 for gzip, 1 for zstd" doc:"How hard to compress: gzip 1–9, zstd 1–9."`
 	Delimiter   string `yaml:"delimiter" doc:"Added after each record that does not end with it. With \"\" nothing is added, as in Firehose."`
 }
 

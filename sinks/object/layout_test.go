@@ -31,7 +31,7 @@ func check(t *testing.T, keys string) string {
 func TestCheck(t *testing.T) {
 	for _, c := range []struct{ keys, want string }{ // want "": nothing is said
 		{``, ``},
-		{`prefix: "app/!{timestamp:yyyy/MM/dd/HH}/", time_zone: Europe/Berlin, compression: zstd, level: 19, delimiter: ""`, ``},
+		{`prefix: "app/!{timestamp:yyyy/MM/dd/HH}/", time_zone: Europe/Berlin, compression: zstd, level: 9, delimiter: ""`, ``},
 		{`compression: none`, ``},
 		{`prefix: "!{timestamp:YYYY/MM}/"`, `warning: prefix: Y is the week-based year, which differs from the calendar's around New Year, write yyyy`},
 		{`prefix: "!{timestamp:'YYYY'}/"`, ``},
@@ -42,7 +42,7 @@ func TestCheck(t *testing.T) {
 		{`compression: snappy`, `compression: "snappy", none, gzip or zstd`},
 		{`level: 10`, `level: 10, 1 to 9 for gzip`},
 		{`level: -1`, `level: -1, 1 to 9 for gzip`},
-		{`compression: zstd, level: 23`, `level: 23, 1 to 22 for zstd`},
+		{`compression: zstd, level: 10`, `level: 10, 1 to 9 for zstd`},
 		{`compression: none, level: 3`, `warning: level: there is no compression for it, leave it out`},
 		{`prefix: "` + strings.Repeat("x", 512) + `"`, ``},
 		{`prefix: "` + strings.Repeat("x", 513) + `"`, `Length of evaluated prefix cannot be greater than 512: it becomes 513`},
