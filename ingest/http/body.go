@@ -73,8 +73,10 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, lease *lease)
 	}
 	conn := http.NewResponseController(w)
 	stored, err := fill(&paced{body: r.Body, conn: conn, start: time.Now()}, r.ContentLength, limit, lease)
-	_ = conn.SetReadDeadline(time.Time{}) // the wait for the log is not the client's
+	// After an error the deadline stays: the server reads on for a while, to be able to answer.
 	switch {
+	case err == nil:
+		_ = conn.SetReadDeadline(time.Time{}) // the wait for the log is not the client's
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, refuse(http.StatusRequestTimeout, "the body came too slowly")
 	case isRefusal(err):
