@@ -376,3 +376,23 @@ func TestTheReserveIsLentAndTakenBack(t *testing.T) {
 	}
 	f.close()
 }
+
+func TestASegmentGoesAfterTheSyncOfItsDone(t *testing.T) {
+	f, _, _ := newSimFixture(t)
+	bad := &failing{FS: f.o.FS}
+	f.o.FS = bad
+	f.open()
+	c := f.cursor("archive", Oldest)
+	f.append("a")
+	f.log.w.left = true
+	f.append("b")
+	bad.at, bad.err = hydrant.PointDone, errors.New("input/output error")
+	if err := c.Write(hydrant.PointDone, 3, nil, nil); !errors.Is(err, bad.err) {
+		t.Fatalf("error %v", err)
+	}
+	if h := f.log.State().Horizon; h != 1 {
+		t.Errorf("the horizon is %d, and the cursor not durable (I6)", h)
+	}
+	f.want(1, "a", "b")
+	f.close()
+}
