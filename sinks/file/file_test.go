@@ -211,9 +211,8 @@ func TestBytesAreDurableBeforeTheyHaveTheirName(t *testing.T) {
 			steps = append(steps, c)
 		}
 	}
-	base := filepath.Base(dir)
 	want := []string{
-		"mkdir 11", "sync 2026", "sync out", "sync " + base,
+		"mkdir 11", "sync 2026", "sync out", "sync " + filepath.Base(dir), "sync " + filepath.Base(filepath.Dir(dir)),
 		"allocate TEMPORARY", "write TEMPORARY", "sync TEMPORARY", "rename x", "sync 11",
 	}
 	if !slices.Equal(steps, want) {

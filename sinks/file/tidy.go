@@ -112,7 +112,7 @@ func (f *folder) sweep(target string) error {
 	return nil
 }
 
-// settle makes dir and all above it, and makes their names durable as far up as the folder that target lies in: also
+// settle makes dir and all above it, and makes their names durable as far up as the one above the folder that target lies in: also
 // those that were there already, since who made them may have crashed before that.
 func (f *folder) settle(dir, target string) error {
 	var missing []string
@@ -156,10 +156,16 @@ func (f *folder) syncUp(dir, target string) error {
 			return err
 		}
 	}
-	// The folder above the target is not ours: it may be one that we cannot open, and then it was there long before us.
-	err := hydrant.SyncDir(f.fs, filepath.Dir(target), hydrant.PointTargetDir)
-	if errors.Is(err, fs.ErrPermission) {
-		return nil
+	// Of the folders above the target, one is perhaps ours too: data_dir/errors is. One that we may not open was there
+	// long before us.
+	for at, i := target, 0; i < 2; at, i = filepath.Dir(at), i+1 {
+		err := hydrant.SyncDir(f.fs, filepath.Dir(at), hydrant.PointTargetDir)
+		if errors.Is(err, fs.ErrPermission) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
