@@ -81,7 +81,7 @@ func (r *reader) part(b *found, s *shardRun, count uint32) (int64, error) {
 	return n, err
 }
 
-// sums is what the log had appended before a segment, from its checkpoint. A damaged one counts as nothing.
+// sums is what the log had appended before a segment, from its checkpoint. When that is damaged the bytes are not known: 0.
 func (r *reader) sums(f *file) (Totals, error) {
 	f.mu.Lock()
 	known := f.sums
@@ -93,7 +93,7 @@ func (r *reader) sums(f *file) (Totals, error) {
 	limit := f.seg.limit
 	r.d.mu.Unlock()
 	s := scan{f: f, win: &r.win, limit: limit, at: fileHeaderLen, pos: f.seg.base, raw: r.raw}
-	var t Totals
+	t := Totals{Records: int64(f.seg.base) - 1}
 	h, err := s.head()
 	var notes []Note
 	if err == nil {
