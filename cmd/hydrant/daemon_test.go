@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -255,5 +256,46 @@ func TestMetricNames(t *testing.T) {
 	}
 	if seen < 25 {
 		t.Errorf("%d metrics, want all of the deliveries' and the buffers'", seen)
+	}
+}
+
+// Stopped before its end, run --once delivers what it has read, and says that it was not all.
+func TestOnceInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "hydrant.yaml")
+	err := os.WriteFile(name, []byte("data_dir: data\npipelines: {app: {sources: [stdin: {}], destinations: [file: {path: out, compression: none}]}}\n"), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("hydrant", "run", "--once", "-c", name)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(dir, "data")
+	if !until(func() bool { status, _ := askSocket(data, "/readyz"); return status == http.StatusOK }) {
+		t.Fatal("it is not ready")
+	}
+	if _, err := in.Write([]byte("one\ntwo")); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // its error is the exit code
+	if code := cmd.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(said.String(), "run --once: stopped before the end") {
+		t.Errorf("exit code %d:\n%s", code, said.String())
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "out/*/*/*/*/app-file-*"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("delivered: %v, %v\n%s", files, err, said.String())
+	}
+	if got, err := os.ReadFile(files[0]); err != nil || string(got) != "one\ntwo\n" {
+		t.Errorf("delivered: %q, %v", got, err)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -54,7 +55,7 @@ func offlineStream(dir, name string) (pipelineReport, error) {
 		return out, err
 	}
 	// Gaps are accepted so that the log opens at all; the shadow forgets it.
-	log, _, err := buffer.Open(buffer.Options{
+	log, found, err := buffer.Open(buffer.Options{
 		FS: fsys, Clock: clock, Rand: rand.Reader, Dir: dir, Name: name, AcceptGap: names, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -65,6 +66,9 @@ func offlineStream(dir, name string) (pipelineReport, error) {
 	for _, cursor := range names {
 		var o outletReport
 		o.Error = text(o.offline(log, cursor, clock))
+		if slices.Contains(found.Gaps, cursor) {
+			o.Error = fmt.Sprintf("%s: hydrant run --accept-gap %s/%s goes on without it", buffer.ErrBehind, name, cursor)
+		}
 		out.Destinations[cursor] = o
 	}
 	return out, nil

@@ -167,7 +167,7 @@ func (s *source) waker(ctx context.Context, stop <-chan struct{}) (fd int, close
 	})
 	return int(r.Fd()), func() {
 		close(finished)
-		_ = s.deps.Clock.Wait(nil, hydrant.Never, gone) //nolint:staticcheck // nil: the waker always ends
+		_ = s.deps.Clock.Wait(context.Background(), hydrant.Never, gone)
 		_ = r.Close()
 	}, nil
 }
