@@ -121,7 +121,7 @@ func Open(o Options) (*Delivery, error) {
 
 // open reads the journal, and makes of it what is to be done: batches to ship again, holes between them, the rest of the log.
 func (d *Delivery) open() error {
-	if err := d.o.FS.MkdirAll(d.o.Dir); err != nil {
+	if err := d.spool.make(); err != nil {
 		return err
 	}
 	j, err := openJournal(d.o.Log, d.o.Destination, d.o.Clock)

@@ -37,6 +37,21 @@ type folder struct {
 	full  bool // the disk is: space was borrowed, the batch ends here
 }
 
+// make makes the spool's folder. A process may have died between making it, or the one it is in, and the sync of its name: what is
+// there already is not durable for that.
+func (s *spool) make() error {
+	if err := s.fs.MkdirAll(s.dir); err != nil {
+		return err
+	}
+	parent := filepath.Dir(s.dir)
+	for _, dir := range []string{parent, filepath.Dir(parent)} {
+		if err := hydrant.SyncDir(s.fs, dir, hydrant.PointMkdir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *spool) path(batch uint64) string { return filepath.Join(s.dir, strconv.FormatUint(batch, 10)) }
 
 func (s *spool) folder(batch uint64) *folder { return &folder{spool: s, path: s.path(batch)} }
