@@ -202,7 +202,7 @@ func (m *machine) collect(d *destination, f *finding) error {
 		return f.read(m, name, b)
 	}
 	for _, name := range m.disk.Files() {
-		mine := strings.HasPrefix(name, "/out/"+d.name+"/") || strings.HasPrefix(name, "/errors/"+d.name+"/")
+		mine := strings.HasPrefix(name, "/out/"+d.name+"/") || strings.HasPrefix(name, "/data/errors/"+d.name+"/")
 		if !mine || strings.Contains(name, "~") {
 			continue
 		}
@@ -280,7 +280,9 @@ func (m *machine) compare(d *destination, f *finding) error {
 		case delivered > 0 && want == "dropped" && !d.mixed, refusals > 0 && want != "refused" && d.giveUp == 0 && !d.mixed, delivered > 0 && want == "refused" && !d.mixed:
 			return fmt.Errorf("%s should be %s: delivered %d, refused %d", r.id, want, delivered, refusals)
 		case r.said == acknowledged && delivered+refusals == 0 && want != "dropped" && !stray && i >= d.since && !(d.mixed && r.class == dropped):
-			count.missing++
+			if !r.tail {
+				count.missing++
+			}
 			if !m.damaged {
 				return fmt.Errorf("%s, acknowledged at %s-%s-%d, is not there", r.id, r.log, r.run, r.pos)
 			}

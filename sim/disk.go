@@ -100,6 +100,14 @@ func (d *Disk) Flip(name string, bit int64) bool {
 	return true
 }
 
+// Mkdir makes a directory, durably: an operator's.
+func (d *Disk) Mkdir(name string) {
+	if dir, base, err := d.parent(name); err == nil && dir.dir[base] == nil {
+		d.names++
+		dir.link(base, &inode{id: d.names, dir: map[string]*inode{}})
+	}
+}
+
 // Wipe removes everything below a directory, durably: an operator's rm -rf.
 func (d *Disk) Wipe(name string) {
 	if n, err := d.find(name); err == nil && n.dir != nil {
@@ -178,11 +186,17 @@ func (d *Disk) take(n int64) error {
 	return nil
 }
 
+// manyNames is how many unsynced names a directory has before the kernel writes some of them.
+const manyNames = 64
+
 // touched puts a file or directory onto the list of those with something unsynced.
 func (d *Disk) touched(n *inode) {
 	if !n.listed {
 		n.listed = true
 		d.dirty = append(d.dirty, n)
+	}
+	if len(n.was) > manyNames {
+		n.writeback(d.w.Rand)
 	}
 	if d.w.chance(d.Faults.Writeback) {
 		d.dirty[d.w.Rand.IntN(len(d.dirty))].writeback(d.w.Rand)
@@ -194,7 +208,9 @@ func (d *Disk) settled(n *inode) {
 		n.listed = false
 		d.dirty = slices.DeleteFunc(d.dirty, func(o *inode) bool { return o == n })
 	}
-	d.moves = slices.DeleteFunc(d.moves, func(m move) bool { return !m.from.changed(m.oldName) && !m.to.changed(m.newName) })
+	if n.dir != nil && len(d.moves) > 0 {
+		d.moves = slices.DeleteFunc(d.moves, func(m move) bool { return m.to == n && !n.changed(m.newName) })
+	}
 }
 
 func (d *Disk) find(name string) (*inode, error) {

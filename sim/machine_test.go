@@ -35,11 +35,12 @@ type machine struct {
 	dests    []*destination
 	poor     func([]byte) // where its run ids come from, if not from the seed
 
-	records []*record // given to this machine, or to the one it is a copy of, and to this log
-	strays  []*record // given to a log that was wiped: they may be missing
-	damaged bool      // its log was damaged
-	lives   int
-	made    int // records
+	records   []*record // given to this machine, or to the one it is a copy of, and to this log
+	strays    []*record // given to a log that was wiped: they may be missing
+	damaged   bool      // its log was damaged
+	acceptGap []string
+	lives     int
+	made      int // records
 
 	byID  map[string]*record
 	final map[string]delivery.Status // by destination, at the end
@@ -85,8 +86,14 @@ func (m *machine) boot(l *life) error {
 	fsys := m.disk.FS(p)
 	logger := m.logger(m.name)
 	log, _, err := buffer.Open(buffer.Options{
-		FS: fsys, Clock: p, Rand: &entropy{p, m.poor}, Dir: streamDir, Name: pipeline, Shards: m.shards, MaxBytes: m.maxBytes, Logger: logger,
+		FS: fsys, Clock: p, Rand: &entropy{p, m.poor}, Dir: streamDir, Name: pipeline, Shards: m.shards, MaxBytes: m.maxBytes, Logger: logger, AcceptGap: m.acceptGap,
 	})
+	if errors.Is(err, buffer.ErrBehind) && m.damaged {
+		// The operator reads the message and does what it says.
+		for _, d := range m.dests {
+			m.acceptGap = append(m.acceptGap, d.name)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -117,7 +124,7 @@ func (m *machine) open(ctx context.Context, l *life, d *destination, logger *slo
 	if err != nil {
 		return err
 	}
-	errs, err := file.Kind.Open(&file.Config{Path: config.Path("/errors/" + d.name), Layout: object.Layout{TimeZone: "UTC", Compression: "none", Delimiter: "\n"}}, m.deps(l.p, d.name, logger))
+	errs, err := file.Kind.Open(&file.Config{Path: config.Path("/data/errors/" + d.name), Layout: object.Layout{TimeZone: "UTC", Compression: "none", Delimiter: "\n"}}, m.deps(l.p, d.name, logger))
 	if err != nil {
 		return err
 	}
@@ -179,8 +186,9 @@ func (e *entropy) Read(b []byte) (int, error) {
 func (m *machine) produce(ctx context.Context, l *life) {
 	w := m.w
 	key := fmt.Appendf(nil, "key%d", w.Rand.IntN(5))
+	var b hydrant.Batch
 	for !closed([]<-chan struct{}{l.stop}) {
-		var b hydrant.Batch
+		b.Reset()
 		var mine []*record
 		for range 1 + w.Rand.IntN(12) {
 			m.made++
@@ -202,7 +210,10 @@ func (m *machine) produce(ctx context.Context, l *life) {
 		if errors.Is(err, buffer.ErrPoisoned) || ctx.Err() != nil {
 			return
 		}
-		pause := w.between(0, 30*time.Millisecond)
+		pause := w.between(0, m.pace)
+		if l.p.Crash != nil && l.p.Crash.Point == hydrant.PointDone {
+			pause = w.between(0, 3*time.Second)
+		}
 		if w.chance(30_000) {
 			pause = w.between(0, 3*time.Second)
 		}

@@ -38,6 +38,8 @@ type record struct {
 	log hydrant.LogID
 	run hydrant.RunID
 	pos hydrant.Position
+
+	tail bool // it was perhaps in the last block when bits flipped
 }
 
 // saying is what the producer was told.

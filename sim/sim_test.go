@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -80,8 +81,11 @@ func (t *tally) enough() bool {
 	return t.crashes >= leastCrashes
 }
 
-// mostSeeds bounds a run that does not reach enough.
-const mostSeeds = 1500
+// mostSeeds bounds a run that does not reach enough, mostFailures what is printed.
+const (
+	mostSeeds    = 1500
+	mostFailures = 5
+)
 
 // playAll plays seeds on all cores, from next on: up to last, until a time, or until there is enough.
 func playAll(t *testing.T, next, last uint64, until time.Time, whole bool) *tally {
@@ -89,7 +93,7 @@ func playAll(t *testing.T, next, last uint64, until time.Time, whole bool) *tall
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var stop atomic.Bool
-	total, at := newTally(), next
+	total, at, failed := newTally(), next, 0
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for !stop.Load() {
@@ -104,7 +108,9 @@ func playAll(t *testing.T, next, last uint64, until time.Time, whole bool) *tall
 				mu.Lock()
 				total.add(one)
 				if err != nil {
-					stop.Store(true)
+					if failed++; failed == mostFailures {
+						stop.Store(true)
+					}
 					t.Errorf("seed %d: %v\nrepeat it: SIM_SEED=%d go test ./sim -run 'TestSim$'", seed, err, seed)
 				}
 				if whole && total.enough() {
@@ -159,9 +165,7 @@ func TestASeedPlaysTwiceAlike(t *testing.T) {
 }
 
 func allPoints() []hydrant.Point {
-	all := slices.Clone(points)
-	slices.Sort(all)
-	return slices.Compact(all)
+	return slices.Sorted(maps.Keys(points))
 }
 
 // report is a table of what was crashed.

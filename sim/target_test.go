@@ -180,6 +180,9 @@ func (s *targetSink) ship(ctx context.Context, sh *sinks.Shipment, o sinks.Outpu
 	if len(on.noted) > 0 && !bytes.Equal(sh.Saved, on.noted) && !bytes.Equal(sh.Saved, on.tried) {
 		return s.broken("%s: the note %q was saved and %q is there", o.Name, on.noted, sh.Saved)
 	}
+	if bytes.Equal(sh.Saved, on.tried) {
+		on.noted = on.tried // it was durable, although nobody said so
+	}
 	if len(sh.Saved) == 0 || w.chance(300_000) {
 		note := fmt.Appendf(nil, "%s/%d", o.Name, w.Rand.IntN(1000))
 		on.tried = note
