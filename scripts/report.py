@@ -30,6 +30,8 @@ for line in sys.stdin:
             failed += 1
             broken.add(package)
         elif package not in broken:  # it does not build, panicked, leaked a goroutine or ran out of time
+            for key in [k for k in output if k[0] == package]:
+                print("".join(output.pop(key)), end="", flush=True)
             failed += 1
     elif action == "pass" and test:
         output.pop((package, test), None)
