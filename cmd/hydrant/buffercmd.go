@@ -28,8 +28,15 @@ type dirArg struct {
 
 // idle returns an error when a daemon runs on the directory.
 func (d dirArg) idle() error {
-	if pid := lockedBy(d.Dir); pid != "" {
-		return fmt.Errorf("%s: %w by a daemon, process %s: stop it first", d.Dir, errLocked, pid)
+	dir, err := filepath.Abs(d.Dir)
+	if err != nil {
+		return err
+	}
+	for range 4 { // of data_dir/streams/NAME/log
+		if pid := lockedBy(dir); pid != "" {
+			return fmt.Errorf("%s: %w by a daemon, process %s: stop it first", d.Dir, errLocked, pid)
+		}
+		dir = filepath.Dir(dir)
 	}
 	return nil
 }

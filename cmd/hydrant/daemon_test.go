@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -128,6 +129,7 @@ func TestReportInWords(t *testing.T) {
 				"local":  {Appended: totals{5, 2048}, Delivered: totals{5, 2048}, LastError: &errorReport{Text: "disk", Since: *ago(time.Hour), Until: ago(30 * time.Minute), Attempts: 1}},
 				"broken": {Error: "ca.pem: no certificate in it"},
 			},
+			Sources: []sourceReport{{Source: "http :80/"}, {Source: "stdin", Ended: true, Error: "read: input/output error"}},
 		}},
 		Orphans: []orphan{{Pipeline: "app", Destination: "b"}},
 	}
@@ -139,6 +141,7 @@ func TestReportInWords(t *testing.T) {
 
 app: appended 5 records (2.0 KiB); 1MiB of 10GiB on disk
   full: the buffer is full
+  stdin ended: read: input/output error
   damaged: 1 record (100 B) were lost in the log
              appended  delivered  refused  dropped  damaged  pending    bytes  oldest  last delivery
     archive         5          3        0        0        0        2  1.0 KiB    1m1s         1m ago
@@ -297,5 +300,48 @@ func TestOnceInterrupted(t *testing.T) {
 	}
 	if got, err := os.ReadFile(files[0]); err != nil || string(got) != "one\ntwo\n" {
 		t.Errorf("delivered: %q, %v", got, err)
+	}
+}
+
+// The service manager hears when the doors are open, and when they close.
+func TestServiceManager(t *testing.T) {
+	dir := t.TempDir()
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	heard := func() string {
+		text := make([]byte, 100)
+		n, err := manager.Read(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text[:n])
+	}
+	name := filepath.Join(dir, "hydrant.yaml")
+	err = os.WriteFile(name, []byte("data_dir: data\npipelines: {app: {sources: [http: {listen: \"127.0.0.1:0\"}], destinations: [file: {path: out}]}}\n"), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("hydrant", "run", "-c", name)
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "notify"))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if got := heard(); got != "READY=1" {
+		t.Errorf("at the start: %q", got)
+	}
+	if status, _ := askSocket(filepath.Join(dir, "data"), "/readyz"); status != http.StatusOK {
+		t.Errorf("it said that it was ready: /readyz is %d", status)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if got := heard(); got != "STOPPING=1" {
+		t.Errorf("at the end: %q", got)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
 	}
 }

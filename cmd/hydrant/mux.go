@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -109,9 +110,22 @@ func (m *mux) routes(l *listener) http.Handler {
 			return
 		}
 		seen := &statusSeen{ResponseWriter: w, status: http.StatusOK}
+		defer m.caught(l.addr, r.URL.Path, seen)
 		h.ServeHTTP(seen, r)
-		m.count(l.addr, r.URL.Path, seen.status)
 	})
+}
+
+// caught counts the answer. A panic is a bug of ours that one request found: it costs that request, not the daemon.
+func (m *mux) caught(listen, path string, seen *statusSeen) {
+	p := recover()
+	if p != nil {
+		m.log.Error("BUG: panic in a door", "source", "http "+listen+path, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+		seen.status = http.StatusInternalServerError
+	}
+	m.count(listen, path, seen.status)
+	if p != nil {
+		panic(http.ErrAbortHandler) // cuts the connection: whether anything was taken in is not known
+	}
 }
 
 type statusSeen struct {

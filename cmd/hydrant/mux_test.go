@@ -1,13 +1,25 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"log/slog"
+	"math/big"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hydrantd/hydrant"
 )
@@ -156,5 +168,104 @@ func TestMuxNeedsItsCertificate(t *testing.T) {
 	}
 	if err := m.bind(); err == nil || !strings.Contains(err.Error(), "127.0.0.1:0: tls: open nothing.pem") {
 		t.Errorf("without a certificate: %v", err)
+	}
+}
+
+// One address speaks HTTP/1.1 and HTTP/2, in the clear and over TLS.
+func TestMuxSpeaksBothVersions(t *testing.T) {
+	certFile, keyFile, pool := certificate(t)
+	m := &mux{log: quiet(), count: func(string, string, int) {}}
+	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) })
+	for _, files := range [][2]string{{}, {certFile, keyFile}} {
+		listen := "127.0.0.1:0"
+		if files[0] != "" {
+			listen = "localhost:0"
+		}
+		if err := m.Handle(listen, "/", files[0], files[1], echo); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := m.bind(); err != nil {
+		t.Fatal(err)
+	}
+	var g group
+	stop := make(chan struct{})
+	g.Go("mux", func() { m.serve(context.Background(), stop, hydrant.NewSystemClock(), g.Go) })
+	defer g.Wait()
+	defer close(stop)
+	for _, c := range []struct {
+		listener int
+		scheme   string
+		set      func(*http.Protocols)
+		want     string
+	}{
+		{0, "http", func(p *http.Protocols) { p.SetHTTP1(true) }, "HTTP/1.1"},
+		{0, "http", func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }, "HTTP/2.0"},
+		{1, "https", func(p *http.Protocols) { p.SetHTTP1(true) }, "HTTP/1.1"},
+		{1, "https", func(p *http.Protocols) { p.SetHTTP2(true) }, "HTTP/2.0"},
+	} {
+		protocols := new(http.Protocols)
+		c.set(protocols)
+		through := &http.Transport{Protocols: protocols, TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "localhost"}}
+		answer, err := (&http.Client{Transport: through}).Get(c.scheme + "://" + m.listeners[c.listener].socket.Addr().String())
+		if err != nil {
+			t.Errorf("%s over %s: %v", c.want, c.scheme, err)
+			continue
+		}
+		if got, err := io.ReadAll(answer.Body); err != nil || string(got) != c.want {
+			t.Errorf("%s over %s: %q, %v", c.want, c.scheme, got, err)
+		}
+		_ = answer.Body.Close()
+		through.CloseIdleConnections()
+	}
+}
+
+// certificate makes one for localhost.
+func certificate(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	certText := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
+	if err := os.WriteFile(certFile, certText, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pool = x509.NewCertPool()
+	pool.AppendCertsFromPEM(certText)
+	return certFile, keyFile, pool
+}
+
+// A panic costs its request and is told; the next request is served.
+func TestMuxSurvivesABug(t *testing.T) {
+	var log bytes.Buffer
+	var counted []int
+	m := &mux{log: slog.New(slog.NewTextHandler(&log, nil)), count: func(_, _ string, status int) { counted = append(counted, status) }}
+	h := m.routes(&listener{addr: "a", paths: map[string]http.Handler{"/": http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("oh") })}})
+	func() {
+		defer func() {
+			if p := recover(); p != http.ErrAbortHandler {
+				t.Errorf("it panics with %v", p)
+			}
+		}()
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/", nil))
+	}()
+	if len(counted) != 1 || counted[0] != 500 || !strings.Contains(log.String(), "BUG: panic in a door") {
+		t.Errorf("counted %v, said %s", counted, log.String())
 	}
 }

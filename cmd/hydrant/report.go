@@ -31,7 +31,7 @@ type pipelineReport struct {
 	Error        string                  `json:"error,omitempty"` // why the log cannot be used
 	Log          string                  `json:"log,omitempty"`
 	Run          string                  `json:"run,omitempty"`
-	Sources      []string                `json:"sources,omitempty"`
+	Sources      []sourceReport          `json:"sources,omitempty"`
 	Appended     totals                  `json:"appended"`
 	Damaged      totals                  `json:"damaged"` // lost in the log itself
 	DiskBytes    int64                   `json:"disk_bytes"`
@@ -39,6 +39,12 @@ type pipelineReport struct {
 	Full         string                  `json:"full,omitempty"`
 	Poisoned     string                  `json:"poisoned,omitempty"`
 	Destinations map[string]outletReport `json:"destinations"`
+}
+
+type sourceReport struct {
+	Source string `json:"source"`
+	Ended  bool   `json:"ended"` // nothing more comes from it
+	Error  string `json:"error,omitempty"`
 }
 
 type outletReport struct {
@@ -87,7 +93,7 @@ func (d *daemon) report() report {
 	for _, p := range d.pipelines {
 		out := pipelineReport{MaxBytes: p.maxBytes, Destinations: map[string]outletReport{}, Error: text(p.err)}
 		for _, s := range p.doors {
-			out.Sources = append(out.Sources, s.String())
+			out.Sources = append(out.Sources, s.report())
 		}
 		if p.log != nil {
 			out.state(p.log.State())

@@ -90,7 +90,7 @@ func ask(through http.RoundTripper, url string) (r report, err error) {
 func (r report) print(to io.Writer, now time.Time) error {
 	var b strings.Builder
 	state := "down"
-	if r.Running {
+	if r.Running && r.Started != nil {
 		state = fmt.Sprintf("process %d, up %s", r.PID, age(now.Sub(*r.Started)))
 	}
 	fmt.Fprintf(&b, "hydrant %s on %s: %s\n", r.Version, r.DataDir, state)
@@ -118,6 +118,14 @@ func (p pipelineReport) print(b *strings.Builder, name string, now time.Time) {
 	for _, trouble := range [][2]string{{"holds", p.Error}, {"full", p.Full}, {"poisoned", p.Poisoned}} {
 		if trouble[1] != "" {
 			fmt.Fprintf(b, "  %s: %s\n", trouble[0], trouble[1])
+		}
+	}
+	for _, s := range p.Sources {
+		switch {
+		case s.Error != "":
+			fmt.Fprintf(b, "  %s ended: %s\n", s.Source, s.Error)
+		case s.Ended:
+			fmt.Fprintf(b, "  %s came to its end\n", s.Source)
 		}
 	}
 	if p.Damaged != (totals{}) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/hydrantd/hydrant"
 	"github.com/hydrantd/hydrant/buffer"
@@ -222,6 +223,7 @@ type door struct {
 	clock hydrant.Clock
 	meter doorMeter
 	to    ingest.Appender
+	ended atomic.Pointer[error] // set when it runs no more: why, or nil
 }
 
 // Append implements ingest.Appender.
@@ -235,5 +237,15 @@ func (d *door) Append(ctx context.Context, w *buffer.Write) (buffer.Receipt, err
 // run works until the source ends.
 func (d *door) run(ctx context.Context, stop <-chan struct{}, log buffer.Log) error {
 	d.to = log
-	return d.Run(ctx, stop, d)
+	err := d.Run(ctx, stop, d)
+	d.ended.Store(&err)
+	return err
+}
+
+func (d *door) report() sourceReport {
+	r := sourceReport{Source: d.String()}
+	if err := d.ended.Load(); err != nil {
+		r.Ended, r.Error = true, text(*err)
+	}
+	return r
 }
