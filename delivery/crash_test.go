@@ -282,7 +282,11 @@ func TestADamagedJournalHoldsItsDeliveryByName(t *testing.T) {
 				r.append("one")
 				r.start()
 				r.pass(10 * minutes)
-				if e := r.status().LastError; e == nil || !e.Operator || !strings.Contains(e.Remedy, tt.remedy) {
+				s, err := r.d.Status()
+				if err == nil {
+					t.Errorf("status says %+v of a journal that cannot be read, want an error", s)
+				}
+				if e := s.LastError; e == nil || !e.Operator || !strings.Contains(e.Remedy, tt.remedy) {
 					t.Errorf("last error: %+v", e)
 				}
 				if r.target.attempts() != 0 {

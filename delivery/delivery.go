@@ -129,6 +129,9 @@ func (d *Delivery) open() error {
 		return err
 	}
 	s := j.view()
+	if err := d.behind(s); err != nil {
+		return errors.Join(err, j.cursor.Close())
+	}
 	err = d.spool.clean(func(number uint64) bool {
 		for _, e := range s.open {
 			if e.ready.batch == number && e.done == nil {
@@ -165,6 +168,22 @@ func (d *Delivery) open() error {
 		d.progress[b.ready.batch] = begun{b.span.From, b.time}
 	}
 	return nil
+}
+
+// behind refuses a journal that knows positions which the log has yet to give: they would be taken for delivered when new records
+// get them. The log looks for it too; this is the second line.
+func (d *Delivery) behind(s *state) error {
+	to := s.committed
+	if n := len(s.open); n > 0 {
+		to = max(to, s.open[n-1].ready.span.To)
+	}
+	end := d.o.Log.State().End
+	if to <= end {
+		return nil
+	}
+	name := d.o.Pipeline + "/" + d.o.Destination
+	return sinks.Operator(fmt.Errorf("%w: the journal of %s reaches up to position %d, the log ends at %d", buffer.ErrBehind, name, to, end),
+		"restore the newer volume, or go on without those records by `hydrant run --accept-gap "+name+"`")
 }
 
 // Run delivers until ctx ends, and then returns its error at once (whatever was under way is safe), or until drain is closed and
@@ -276,11 +295,8 @@ func (d *Delivery) hold(err error) {
 }
 
 func remedyOf(err error) string {
-	switch {
-	case errors.Is(err, buffer.ErrNewerFormat):
+	if errors.Is(err, buffer.ErrNewerFormat) {
 		return "run the version of hydrant that wrote it, or a newer one"
-	case errors.Is(err, buffer.ErrBehind):
-		return "run hydrant once with --accept-gap to go on past the records that the log no longer has"
 	}
 	return "look after the disk of data_dir, then restart hydrant"
 }

@@ -96,13 +96,14 @@ func age(now time.Time, arrival int64) time.Duration {
 }
 
 // Status says how the delivery stands. It reads the heads of the blocks that are pending. An error: the log cannot be
-// read; what the journal says is in the Status all the same.
+// read; what the journal says is in the Status all the same. Or the journal cannot be read, and nothing can be said: the
+// delivery holds, and the error is why.
 func (d *Delivery) Status() (Status, error) {
 	d.mu.Lock()
 	j, last := d.journal, d.last
 	d.mu.Unlock()
 	if j == nil {
-		return Status{LastError: d.lastError()}, nil
+		return Status{LastError: d.lastError()}, d.heldBy()
 	}
 	s, err := j.view().status(d.o.Log, d.o.Log.Reader(buffer.Filter{}), d.o.Clock.Wall())
 	s.LastDelivery, s.LastError = last, d.lastError()
