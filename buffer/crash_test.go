@@ -27,7 +27,8 @@ type model struct {
 	seen    map[string]hydrant.Identity // read by anybody, ever
 	at      map[hydrant.Position]string // what was seen, by position
 	done    map[string]hydrant.Position // committed durably, by cursor
-	damaged bool                        // bits are being flipped
+	writes  [3]int                      // of each appender, in all lives
+	last    map[string][]string         // by appender and write: its records
 	lives   int
 }
 
@@ -45,7 +46,7 @@ func (m *model) live(p *sim.Process) {
 		var rec Recovery
 		var err error
 		if d, rec, err = Open(o); err == nil {
-			if len(rec.Damaged) > 0 && !m.damaged {
+			if len(rec.Damaged) > 0 {
 				m.fail("opened with damage: %v", rec.Damaged[0].Error())
 			}
 			break
@@ -58,7 +59,7 @@ func (m *model) live(p *sim.Process) {
 	}
 	m.verify(d)
 	for i := range 3 {
-		p.Go(fmt.Sprint("appender", i), func() { m.produce(p, d) })
+		p.Go(fmt.Sprint("appender", i), func() { m.produce(p, d, i) })
 	}
 	for _, name := range []string{"left", "right"} {
 		p.Go(name, func() { m.deliver(p, d, name) })
@@ -106,6 +107,35 @@ func (m *model) verify(d *Disk) {
 			return
 		}
 	}
+	m.positions(d)
+}
+
+// positions compares what the log remembers of each appender with what is there of it (I2).
+func (m *model) positions(d *Disk) {
+	at := map[string]string{}
+	d.Positions("test", func(key string, pos []byte) bool {
+		at[key] = string(pos)
+		return true
+	})
+	for i, n := range m.writes {
+		key := fmt.Sprint(i)
+		var is int
+		if at[key] != "" {
+			if _, err := fmt.Sscan(at[key], &is); err != nil {
+				m.fail("%v", err)
+			}
+		}
+		for write := 1; write <= n; write++ {
+			for _, data := range m.last[fmt.Sprint(i, " ", write)] {
+				switch _, seen := m.seen[data]; {
+				case seen && write > is:
+					m.fail("%.20q is there, and its source position is not: it is %d", data, is)
+				case !seen && write == is:
+					m.fail("%.20q is not there, and its source position is", data)
+				}
+			}
+		}
+	}
 }
 
 // see takes note of what somebody read.
@@ -138,8 +168,10 @@ func (m *model) see(b *hydrant.Batch, there map[string]bool) {
 	}
 }
 
-func (m *model) produce(p *sim.Process, d *Disk) {
+func (m *model) produce(p *sim.Process, d *Disk, appender int) {
 	for {
+		m.writes[appender]++
+		note := SourcePosition{"test", fmt.Sprint(appender), fmt.Append(nil, m.writes[appender])}
 		var b hydrant.Batch
 		var all []string
 		for range 1 + m.w.Rand.IntN(4) {
@@ -158,7 +190,8 @@ func (m *model) produce(p *sim.Process, d *Disk) {
 			all = append(all, data)
 			m.tried[data] = true
 		}
-		rec, err := d.Append(context.Background(), &Write{Batch: &b, Block: m.w.Rand.IntN(2) == 0})
+		m.last[fmt.Sprint(appender, " ", m.writes[appender])] = all
+		rec, err := d.Append(context.Background(), &Write{Batch: &b, Notes: []Note{note.Note()}, Block: m.w.Rand.IntN(2) == 0})
 		for i, data := range all {
 			switch {
 			case err == nil:
@@ -232,7 +265,7 @@ func crashes(seed uint64, lives int) error {
 	m := &model{
 		w: w, disk: w.NewDisk(),
 		tried: map[string]bool{}, refused: map[string]bool{}, acked: map[string]hydrant.Identity{}, seen: map[string]hydrant.Identity{},
-		at: map[hydrant.Position]string{}, done: map[string]hydrant.Position{},
+		at: map[hydrant.Position]string{}, done: map[string]hydrant.Position{}, last: map[string][]string{},
 	}
 	m.o = Options{Dir: "/data/streams/app", Name: "app", MaxBytes: 2 << 20}
 	if w.Rand.IntN(3) == 0 {
