@@ -36,13 +36,37 @@ func (s *statusCmd) Run(c *console) error {
 	} else {
 		err = r.print(c.out, hydrant.NewSystemClock().Wall())
 	}
-	if err != nil || r.Running {
+	if err != nil {
 		return err
+	}
+	if r.Running {
+		return r.holds()
 	}
 	if s.JSON {
 		return &exit{code: exitPartial} // "running" says it
 	}
 	return &exit{exitPartial, fmt.Sprintf("no daemon runs on %s: this is what its files say", r.DataDir)}
+}
+
+// holds is an error that names what can do nothing and not even be counted; nil if there is none.
+func (r report) holds() error {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(r.Pipelines)) {
+		p := r.Pipelines[name]
+		if p.Error != "" {
+			names = append(names, name)
+			continue
+		}
+		for _, dest := range slices.Sorted(maps.Keys(p.Destinations)) {
+			if p.Destinations[dest].Error != "" {
+				names = append(names, name+"/"+dest)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return fmt.Errorf("status: held, see above: %s", strings.Join(names, ", "))
 }
 
 // report asks the daemon, or reads data_dir when there is none.
@@ -142,6 +166,10 @@ func (p pipelineReport) print(b *strings.Builder, name string, now time.Time) {
 		oldest := "-"
 		if o.Pending.Records > 0 {
 			oldest = age(time.Duration(o.OldestPending * float64(time.Second)))
+		}
+		if o.Error != "" && o.Appended == (totals{}) {
+			fmt.Fprintf(table, "  %s\t?\t?\t?\t?\t?\t?\t?\t-\t-\t\n", dest) // nothing is known of it
+			continue
 		}
 		fmt.Fprintf(table, "  %s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t\n", dest, o.Appended.Records, o.Delivered.Records,
 			o.Refused.Records, o.Dropped.Records, o.Damaged.Records, o.Pending.Records, bytesText(o.Pending.Bytes), oldest, last)
