@@ -94,7 +94,7 @@ func (f *folder) Ship(ctx context.Context, s *sinks.Shipment) error {
 			err = f.put(ctx, s, o)
 		}
 		if err != nil {
-			f.forget(dir)
+			f.forget(dir, o.Target)
 			return explain(err, o.Target)
 		}
 	}

@@ -211,12 +211,49 @@ func TestBytesAreDurableBeforeTheyHaveTheirName(t *testing.T) {
 			steps = append(steps, c)
 		}
 	}
-	want := []string{
-		"mkdir 11", "sync 2026", "sync out", "sync " + filepath.Base(dir), "sync " + filepath.Base(filepath.Dir(dir)),
-		"allocate TEMPORARY", "write TEMPORARY", "sync TEMPORARY", "rename x", "sync 11",
+	want := []string{"mkdir 11", "sync 2026", "sync out"}
+	for above := dir; ; above = filepath.Dir(above) {
+		want = append(want, "sync "+filepath.Base(above))
+		if above == filepath.Dir(above) {
+			break
+		}
 	}
+	want = append(want, "allocate TEMPORARY", "write TEMPORARY", "sync TEMPORARY", "rename x", "sync 11")
 	if !slices.Equal(steps, want) {
 		t.Errorf("%q, want %q", steps, want)
+	}
+}
+
+func TestTheWayToTheTargetIsSyncedOnceAndItsOwnFoldersEach(t *testing.T) {
+	dir, fsys := t.TempDir(), &faultyFS{}
+	s := mustOpen(t, fsys, dir)
+	syncs := func(name string) (n int) {
+		fsys.calls = nil
+		if err := s.Ship(context.Background(), parcel(dir, name, "text")); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range fsys.calls {
+			if strings.HasPrefix(c, "sync ") {
+				n++
+			}
+		}
+		return n
+	}
+	if first, second, third := syncs("a/x"), syncs("b/x"), syncs("b/y"); first <= 3 || second != 3 || third != 2 {
+		t.Errorf("%d, %d and %d syncs, want the whole way; the target, the file and its folder; the file and its folder", first, second, third)
+	}
+}
+
+func TestAFolderAboveTheTargetThatWeMayNotOpenIsNotOurs(t *testing.T) {
+	dir, fsys := t.TempDir(), &faultyFS{}
+	fsys.fail = func(call, name string) error {
+		if call == "open" && name == filepath.Dir(dir) {
+			return syscall.EACCES
+		}
+		return nil
+	}
+	if err := mustOpen(t, fsys, dir).Ship(context.Background(), parcel(dir, "x", "text")); err != nil {
+		t.Error(err)
 	}
 }
 

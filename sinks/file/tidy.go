@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/hydrantd/hydrant"
 	"github.com/hydrantd/hydrant/sinks"
@@ -59,7 +60,7 @@ func (f *folder) tidy(ctx context.Context, dir, target string) error {
 	if len(f.settled) >= maxSettled {
 		clear(f.settled)
 	}
-	f.swept[target], f.settled[dir] = true, true
+	f.swept[target], f.settled[target], f.settled[dir] = true, true, true
 	return nil
 }
 
@@ -73,10 +74,11 @@ func (f *folder) known(dir, target string) (swept, settled bool) {
 }
 
 // forget makes the next attempt look after a folder again: somebody may have removed it.
-func (f *folder) forget(dir string) {
+func (f *folder) forget(dir, target string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.settled, dir)
+	delete(f.settled, target)
 }
 
 func (f *folder) isDoubted(final string) bool {
@@ -112,8 +114,8 @@ func (f *folder) sweep(target string) error {
 	return nil
 }
 
-// settle makes dir and all above it, and makes their names durable as far up as the one above the folder that target lies in: also
-// those that were there already, since who made them may have crashed before that.
+// settle makes dir and all above it, and makes their names durable: also those that were there already, since who made
+// them may have crashed before that.
 func (f *folder) settle(dir, target string) error {
 	var missing []string
 	for at := dir; ; at = filepath.Dir(at) {
@@ -150,17 +152,18 @@ func (f *folder) there(dir string) (bool, error) {
 	return true, d.Close()
 }
 
+// syncUp makes the names of dir and of the folders above it durable. Above the target nobody knows which of them are ours
+// (data_dir/errors is): all are synced, once in a process, up to one that we may not sync, which is somebody else's and
+// was there long before us.
 func (f *folder) syncUp(dir, target string) error {
-	for at := dir; len(at) > len(target); at = filepath.Dir(at) {
-		if err := hydrant.SyncDir(f.fs, filepath.Dir(at), hydrant.PointTargetDir); err != nil {
-			return err
+	_, known := f.known(target, target)
+	for at := dir; at != filepath.Dir(at); at = filepath.Dir(at) {
+		above := len(at) <= len(target)
+		if above && known {
+			return nil
 		}
-	}
-	// Of the folders above the target, one is perhaps ours too: data_dir/errors is. One that we may not open was there
-	// long before us.
-	for at, i := target, 0; i < 2; at, i = filepath.Dir(at), i+1 {
 		err := hydrant.SyncDir(f.fs, filepath.Dir(at), hydrant.PointTargetDir)
-		if errors.Is(err, fs.ErrPermission) {
+		if above && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EINVAL)) {
 			return nil
 		}
 		if err != nil {
