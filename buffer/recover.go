@@ -272,7 +272,14 @@ func (r *recovery) begin() error {
 	if hydrant.Sabotaged(hydrant.RuleOwnSegments) && len(r.chain) > 0 && len(more) == 0 {
 		return r.goOn(mono)
 	}
-	s, err := d.begin(base, created, 0, firstAlloc, classes[0], noCap, checkpoint, more)
+	alloc, free := int64(firstAlloc), d.o.MaxBytes
+	for _, s := range r.chain {
+		free -= s.size
+	}
+	if free < alloc {
+		alloc = 0 // as little as can be: restarted again and again at the cap, the log must not go far beyond it
+	}
+	s, err := d.begin(base, created, 0, alloc, classes[0], noCap, checkpoint, more)
 	if errors.Is(err, ErrFull) {
 		s, err = r.borrow(func() (*opened, error) { return d.begin(base, created, 0, 0, classes[0], noCap, checkpoint, more) })
 	}

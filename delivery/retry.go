@@ -45,7 +45,11 @@ func (d *Delivery) pause(ctx context.Context, tries int, until time.Duration) er
 	if until != hydrant.Never {
 		at = min(at, until)
 	}
-	if err := d.o.Clock.Wait(ctx, at, wake...); err != nil && !errors.Is(err, hydrant.ErrDeadline) {
+	err := d.o.Clock.Wait(ctx, at, wake...)
+	switch {
+	case err == nil:
+		d.beginDrain() // said here as well, or the next pause would end at once, and so on
+	case !errors.Is(err, hydrant.ErrDeadline):
 		return err
 	}
 	return nil
