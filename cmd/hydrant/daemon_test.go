@@ -145,7 +145,7 @@ app: appended 5 records (2.0 KiB); 1MiB of 10GiB on disk
   damaged: 1 record (100 B) were lost in the log
              appended  delivered  refused  dropped  damaged  pending    bytes  oldest  last delivery
     archive         5          3        0        0        0        2  1.0 KiB    1m1s         1m ago
-     broken         0          0        0        0        0        0      0 B       -              -
+     broken         ?          ?        ?        ?        ?        ?        ?       -              -
       local         5          5        0        0        0        0      0 B       -              -
   archive fails since 30s, 2 attempts: 403 AccessDenied
     what to do: let the key write to the bucket

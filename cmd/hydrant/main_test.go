@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -203,12 +204,12 @@ func free(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], l.Addr().String())
 }
 
-// replace OLD NEW FILE: edits a file.
+// replace OLD NEW FILE: edits a file; \n in NEW is a line end.
 func replace(ts *testscript.TestScript, _ bool, args []string) {
 	name := ts.MkAbs(args[2])
-	text := []byte(ts.ReadFile(args[2]))
+	text, with := []byte(ts.ReadFile(args[2])), strings.ReplaceAll(args[1], `\n`, "\n")
 	if !bytes.Contains(text, []byte(args[0])) {
 		ts.Fatalf("%s has no %q", filepath.Base(name), args[0])
 	}
-	ts.Check(os.WriteFile(name, bytes.ReplaceAll(text, []byte(args[0]), []byte(args[1])), 0o600))
+	ts.Check(os.WriteFile(name, bytes.ReplaceAll(text, []byte(args[0]), []byte(with)), 0o600))
 }

@@ -82,20 +82,25 @@ func (p *progress) wait(ends ...<-chan struct{}) {
 		if p.daemon.clock.Wait(none, until, ends...) == nil {
 			return
 		}
-		p.screen.show(p.line(p.daemon.tally()))
+		p.tell(p.daemon.tally(), p.screen.show)
 	}
 }
 
-// line is the news since the start.
-func (p *progress) line(t tally) string {
-	text := fmt.Sprintf("%s: %d records in (%s), %d delivered, %d refused, %d pending",
-		config.FormatDuration((t.at - p.began.at).Round(100*time.Millisecond)),
-		t.appended.Records-p.began.appended.Records, bytesText(t.appended.Bytes-p.began.appended.Bytes),
-		t.delivered.Records-p.began.delivered.Records, t.refused.Records-p.began.refused.Records, t.pending)
-	if t.trouble != "" {
-		text += "; " + t.trouble
+// tell says what is new since the start: in words to a reader, as a log line to a program.
+func (p *progress) tell(t tally, say func(string)) {
+	took := config.FormatDuration((t.at - p.began.at).Round(100 * time.Millisecond))
+	in, bytes := t.appended.Records-p.began.appended.Records, t.appended.Bytes-p.began.appended.Bytes
+	delivered, refused := t.delivered.Records-p.began.delivered.Records, t.refused.Records-p.began.refused.Records
+	if p.daemon.cfg.Log.Format == "json" {
+		p.daemon.log.Info("progress", "elapsed", took, "records", in, "bytes", bytes, "delivered", delivered,
+			"refused", refused, "pending", t.pending, "err", t.trouble)
+		return
 	}
-	return text
+	line := fmt.Sprintf("%s: %d records in (%s), %d delivered, %d refused, %d pending", took, in, bytesText(bytes), delivered, refused, t.pending)
+	if t.trouble != "" {
+		line += "; " + t.trouble
+	}
+	say(line)
 }
 
 // end leaves the last word on the screen.
@@ -105,10 +110,10 @@ func (p *progress) end() {
 	}
 	t := p.daemon.tally()
 	if t.appended == p.began.appended && p.began.pending == 0 && t.pending == 0 {
-		p.screen.say("nothing to do: the sources were at their end and nothing was pending")
+		p.daemon.log.Info("nothing to do: the sources were at their end and nothing was pending")
 		return
 	}
-	p.screen.say(p.line(t))
+	p.tell(t, p.screen.say)
 }
 
 // bytesText is n for people.
