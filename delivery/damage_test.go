@@ -201,7 +201,10 @@ func (f *faulty) Open(name string, flag int) (hydrant.File, error) {
 		return nil, err
 	}
 	file, err := f.FS.Open(name, flag)
-	return &faultyFile{file, f, name}, err
+	if err != nil {
+		return nil, err
+	}
+	return &faultyFile{file, f, name}, nil
 }
 
 func (f *faulty) MkdirAll(name string) error {
@@ -262,7 +265,7 @@ func (c *stingyCursor) Lend(n int64) error {
 func TestOnAFullDiskTheReserveCarriesTheOldestBatch(t *testing.T) {
 	inRig(t, func(o *Options) { o.Batch.Size = 1 << 20; o.Concurrency = 2 }, func(r *rig) {
 		l := &stingy{Log: r.log, has: 1 << 40}
-		full := &faulty{FS: hydrant.OS{}}
+		full := &faulty{FS: quick{}}
 		r.o.Log, r.o.FS = l, full
 		lent := int64(0)
 		full.set(func(op, name string) error {
@@ -292,7 +295,7 @@ func TestAFullDiskWithoutAReserveIsWaitedFor(t *testing.T) {
 	for _, op := range []string{"mkdir", "create", "write", "sync"} {
 		t.Run(op, func(t *testing.T) {
 			inRig(t, func(o *Options) { o.Concurrency = 3 }, func(r *rig) {
-				full := &faulty{FS: hydrant.OS{}}
+				full := &faulty{FS: quick{}}
 				r.o.Log, r.o.FS = &stingy{Log: r.log}, full
 				full.set(func(at, name string) error {
 					if at == op && strings.Contains(name, "spool/archive/") {
@@ -458,5 +461,37 @@ func TestStatusOfADeliveryThatDoesNotRun(t *testing.T) {
 		if slices.Contains(r.target.data(), "drop 2") {
 			t.Error("what was dropped was delivered")
 		}
+	})
+}
+
+func TestADeliveryThatCannotBeOpenedForWantOfSpaceIsOpenedLater(t *testing.T) {
+	inRig(t, nil, func(r *rig) {
+		full := &faulty{FS: quick{}}
+		r.o.FS = full
+		calls := 0
+		full.set(func(op, name string) error {
+			if op == "mkdir" && strings.HasSuffix(name, "spool/archive") {
+				calls++
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		want := numbered(10, 100)
+		r.append(want...)
+		r.start()
+		close(r.drain)
+		r.pass(10 * minutes)
+		if _, err := r.d.Status(); err == nil {
+			t.Error("status knows nothing and says no error")
+		}
+		if calls < 10 || calls > 3000 {
+			t.Errorf("%d tries in ten minutes", calls)
+		}
+		full.set(nil)
+		if err := <-r.done; err != nil {
+			t.Fatal(err)
+		}
+		r.cancel()
+		r.target.holds(t, want)
 	})
 }

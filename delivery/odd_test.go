@@ -13,7 +13,7 @@ func TestOddPositionsComeBack(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		const start = 1000
 		want := map[hydrant.Position]int{}
-		s := &spool{fs: hydrant.OS{}, dir: t.TempDir()}
+		s := &spool{fs: quick{}, dir: t.TempDir()}
 		f := s.folder(1)
 		w := oddWriter{folder: f, next: start}
 		for pos := hydrant.Position(start); pos < start+500; {
