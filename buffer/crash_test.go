@@ -191,6 +191,11 @@ func (m *model) produce(p *sim.Process, d *Disk, appender int) {
 			m.tried[data] = true
 		}
 		m.last[fmt.Sprint(appender, " ", m.writes[appender])] = all
+		if m.w.Rand.IntN(6) == 0 { // a segment need not be full to get a successor
+			d.hold(&d.turn)
+			d.w.left = true
+			d.turn.Give()
+		}
 		rec, err := d.Append(context.Background(), &Write{Batch: &b, Notes: []Note{note.Note()}, Block: m.w.Rand.IntN(2) == 0})
 		for i, data := range all {
 			switch {

@@ -75,7 +75,7 @@ type journalPlace struct {
 	at         int64
 	size       int64
 	exists     [2]bool
-	largest    int64 // allocation of the larger file
+	both       int64 // bytes that each of the two files has
 }
 
 // Cursor implements Log. Other errors: ErrInUse, a *DamagedCursor, ErrNewerFormat.
@@ -165,7 +165,7 @@ func (c *cursor) prove(which int) error {
 // create makes both files, the second one empty, and names them when they are durable.
 func (c *cursor) create() error {
 	d := c.d
-	c.at = journalPlace{which: 1, largest: journalAlloc}
+	c.at = journalPlace{which: 1, both: journalAlloc}
 	blank := c.path(1)
 	if err := c.makeFile(blank+tempSuffix, nil, journalAlloc); err != nil {
 		return err
@@ -211,21 +211,25 @@ func (c *cursor) rewrite(committed hydrant.Position, entries []Entry) error {
 	buf := appendFrame(h.encode(), &next.salt, 1, committed, entries)
 	next.at = int64(len(buf))
 	// At least half of it is left for frames, so that rewriting stays rare.
-	next.size = max(journalAlloc, c.at.largest)
+	next.size = max(journalAlloc, c.at.both)
 	for next.size < 2*next.at {
 		next.size *= 2
 	}
-	next.largest = next.size
-	f, err := c.install(next, buf, c.at.exists[to])
+	next.both = next.size
+	f, err := c.install(&next, buf, c.at.exists[to])
 	if err != nil {
 		return err
 	}
 	old := c.file
 	c.file = f
 	if c.at.generation > 0 {
-		if err := c.retire(old, c.at.which); err != nil {
+		has, err := c.retire(old, c.at.which, next.size)
+		if err != nil {
 			return c.fail(err)
 		}
+		// It never holds more than the other one has room for: or a full disk could keep it from being rewritten.
+		next.both = min(next.size, has)
+		next.size = max(next.at, next.both)
 	}
 	c.at, c.spoiled = next, false
 	c.settle(committed)
@@ -233,7 +237,7 @@ func (c *cursor) rewrite(committed hydrant.Position, entries []Entry) error {
 }
 
 // install writes a whole journal file, under a temporary name if there is none yet.
-func (c *cursor) install(next journalPlace, buf []byte, exists bool) (hydrant.File, error) {
+func (c *cursor) install(next *journalPlace, buf []byte, exists bool) (hydrant.File, error) {
 	d, path, point := c.d, c.path(next.which), hydrant.PointSnapshot
 	name, flag := path, os.O_RDWR
 	if !exists {
@@ -243,7 +247,13 @@ func (c *cursor) install(next journalPlace, buf []byte, exists bool) (hydrant.Fi
 	if err != nil {
 		return nil, err
 	}
-	if err = f.Allocate(next.size); err == nil {
+	if err = f.Allocate(next.size); exists && hydrant.NoSpace(err) {
+		// A full disk: what the file has must do. It was made for as much as this.
+		if size, serr := f.Size(); serr == nil && size >= next.at {
+			next.size, err = size, nil
+		}
+	}
+	if err == nil {
 		c.spoiled = exists
 		_, err = f.WriteAt(buf, 0)
 	}
@@ -268,19 +278,27 @@ func (c *cursor) install(next journalPlace, buf []byte, exists bool) (hydrant.Fi
 	return f, nil
 }
 
-// retire clears the header of the file that is given up. f may be nil: it is not open.
-func (c *cursor) retire(f hydrant.File, which int) error {
+// retire clears the header of the file that is given up, lets it grow to size if the disk has that much, and says how large it
+// is. f may be nil: it is not open.
+func (c *cursor) retire(f hydrant.File, which int, size int64) (has int64, err error) {
 	if f == nil {
-		var err error
 		if f, err = c.d.o.FS.Open(c.path(which), os.O_RDWR); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	_, err := f.WriteAt(make([]byte, fileHeaderLen), 0)
+	if err = f.Allocate(size); hydrant.NoSpace(err) {
+		err = nil
+	}
+	if err == nil {
+		_, err = f.WriteAt(make([]byte, fileHeaderLen), 0)
+	}
 	if err == nil {
 		err = f.Sync(hydrant.PointSnapshot)
 	}
-	return errors.Join(err, f.Close())
+	if err == nil {
+		has, err = f.Size()
+	}
+	return has, errors.Join(err, f.Close())
 }
 
 func (c *cursor) fail(err error) error {

@@ -25,7 +25,7 @@ type journal struct {
 func readJournal(fsys hydrant.FS, dir, name string, log hydrant.LogID) (journal, error) {
 	var found journal
 	var exists [2]bool
-	var largest int64
+	var both int64
 	var damage error
 	for which, suffix := range journalSuffixes {
 		b, err := readWhole(fsys, filepath.Join(dir, name+suffix))
@@ -35,7 +35,10 @@ func readJournal(fsys hydrant.FS, dir, name string, log hydrant.LogID) (journal,
 		if err != nil {
 			return journal{}, err
 		}
-		exists[which], largest = true, max(largest, int64(len(b)))
+		exists[which] = true
+		if n := int64(len(b)); both == 0 || n < both {
+			both = n
+		}
 		j, err := parseJournal(b, name+suffix, log)
 		if errors.Is(err, ErrNewerFormat) {
 			return journal{}, err
@@ -47,7 +50,7 @@ func readJournal(fsys hydrant.FS, dir, name string, log hydrant.LogID) (journal,
 			damage = err
 		}
 	}
-	found.exists, found.largest = exists, largest
+	found.exists, found.both = exists, both
 	switch {
 	case found.generation > 0 || damage != nil:
 		return found, damage
