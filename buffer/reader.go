@@ -253,25 +253,27 @@ func clip(c *Corrupt, limit hydrant.Position) (hydrant.Position, error) {
 func (r *reader) Measure(from hydrant.Position, size, perRecord int64) (Extent, error) {
 	pos := from
 	var run hydrant.RunID
+	var arrival int64
 	for left := size; ; {
 		b, err := r.find(pos)
 		if err != nil || b == nil {
-			return Extent{To: pos}, err
+			return Extent{To: pos, Time: arrival}, err
 		}
 		if b.lost != nil {
 			err := r.done(b)
 			if pos == from {
 				return Extent{To: b.lost.Lost.To, Whole: true}, err
 			}
-			return Extent{To: pos, Whole: true}, err
+			return Extent{To: pos, Whole: true, Time: arrival}, err
 		}
 		if pos == from {
-			run = b.block.run
+			run, arrival = b.block.run, b.block.time
 		}
 		if b.block.run != run {
-			return Extent{To: pos, Whole: true}, r.done(b)
+			return Extent{To: pos, Whole: true, Time: arrival}, r.done(b)
 		}
 		e, err := r.measure(b, pos, perRecord, &left)
+		e.Time = arrival
 		if err = errors.Join(err, r.done(b)); err != nil || e.Whole {
 			return e, err
 		}

@@ -63,15 +63,15 @@ func measure(open Open) error {
 		for from := 0; from < len(all); from += 13 {
 			for _, size := range []int64{1, 100, 1000, 20_000, 1 << 30} {
 				for _, perRecord := range []int64{0, 1} {
-					want := buffer.Extent{To: all[len(all)-1].Pos + 1}
+					want := buffer.Extent{To: all[len(all)-1].Pos + 1, Time: all[from].Time}
 					left := size
 					for _, g := range all[from:] {
 						if g.run != all[from].run {
-							want = buffer.Extent{To: g.Pos, Whole: true}
+							want.To, want.Whole = g.Pos, true
 							break
 						}
 						if left -= int64(len(g.Data)) + perRecord; left <= 0 {
-							want = buffer.Extent{To: g.Pos + 1, Whole: true}
+							want.To, want.Whole = g.Pos+1, true
 							break
 						}
 					}
