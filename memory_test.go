@@ -57,3 +57,44 @@ func TestMemoryWaits(t *testing.T) {
 		}
 	})
 }
+
+func TestMemoryServesWhoeverCameFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, c := hydrant.NewMemory(10), hydrant.NewSystemClock()
+		served := make(chan string, 3)
+		take := func(ctx context.Context, name string, n int64) {
+			go func() {
+				if m.Take(ctx, c, n) == nil {
+					served <- name
+				}
+			}()
+			synctest.Wait()
+		}
+		if !m.Try(6) {
+			t.Fatal("an empty budget lends nothing")
+		}
+		giveUp, cancel := context.WithCancel(t.Context())
+		take(giveUp, "the large one that gives up", 10)
+		take(t.Context(), "the small one behind it", 2)
+		if len(served) > 0 || m.Try(1) {
+			t.Errorf("%d were served before the large one", len(served))
+		}
+		cancel()
+		synctest.Wait()
+		if len(served) != 1 || m.Used() != 8 {
+			t.Errorf("%d were served with %d used when the large one gave up; want the small one, 8", len(served), m.Used())
+		}
+		take(t.Context(), "a large one", 9)
+		take(t.Context(), "a small one", 1)
+		m.Give(2)
+		synctest.Wait()
+		if len(served) != 1 {
+			t.Errorf("%d were served while the large one waits", len(served)-1)
+		}
+		m.Give(6)
+		synctest.Wait()
+		if len(served) != 3 || m.Used() != 10 {
+			t.Errorf("%d were served with %d used; want all 3, 10", len(served), m.Used())
+		}
+	})
+}
