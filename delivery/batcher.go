@@ -465,5 +465,5 @@ func (b *builder) abandon() {
 	}
 	b.folder.drop()
 	b.lease.end()
-	b.trouble.over()
+	b.trouble.leave()
 }

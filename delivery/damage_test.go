@@ -160,6 +160,21 @@ func TestADamagedSpoolFileCostsItsBatchAlone(t *testing.T) {
 				if s.Committed != 1 || s.OldestPending == 0 {
 					t.Errorf("committed %d, oldest pending %v", s.Committed, s.OldestPending)
 				}
+				// Other troubles are told of as ever, and do not hide it.
+				r.target.fail(func(int, *sinks.Shipment) error { return errRefused })
+				r.append("later")
+				r.pass(10 * minutes)
+				if n := r.lines.with("delivery is retried"); n != 2 {
+					t.Errorf("%d outages were told of, want 2: %v", n, r.lines.all)
+				}
+				r.target.fail(nil)
+				r.pass(10 * minutes)
+				if n := r.lines.with("delivery is back"); n != 1 {
+					t.Errorf("it is back %d times, want once: %v", n, r.lines.all)
+				}
+				if e := r.status().LastError; !strings.Contains(e.Text, first) || !e.Until.IsZero() {
+					t.Errorf("last error: %+v", e)
+				}
 				close(r.drain)
 				if err := <-r.done; err == nil || !strings.Contains(err.Error(), first) {
 					t.Errorf("drain: %v", err)

@@ -110,12 +110,7 @@ func Open(o Options) (*Delivery, error) {
 		d.share = min(d.share, total/int64(o.Concurrency))
 	}
 	d.room = hydrant.NewMemory(total)
-	switch err := d.open(); {
-	case hydrant.NoSpace(err):
-		d.held = err // Run tries again
-	case err != nil:
-		d.hold(err)
-	}
+	d.tryOpen()
 	return d, nil
 }
 
@@ -245,11 +240,21 @@ func (d *Delivery) reopen(ctx context.Context) error {
 		if err := d.pause(ctx, t.tries, hydrant.Never); err != nil {
 			return err
 		}
-		if err := d.open(); err != nil {
-			d.mu.Lock()
-			d.held = err
-			d.mu.Unlock()
-		}
+		d.tryOpen()
+	}
+}
+
+// tryOpen opens, or holds; want of space is Run's to wait out.
+func (d *Delivery) tryOpen() {
+	err := d.open()
+	d.mu.Lock()
+	d.held = nil
+	if hydrant.NoSpace(err) {
+		d.held = err
+	}
+	d.mu.Unlock()
+	if err != nil && !hydrant.NoSpace(err) {
+		d.hold(err)
 	}
 }
 

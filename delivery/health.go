@@ -119,6 +119,38 @@ func (t *trouble) over() {
 	}
 }
 
+// end ends the trouble of something that has ended: well, or with an error that leaves the trouble as it is.
+func (t *trouble) end(err error) {
+	if err == nil {
+		t.over()
+	} else {
+		t.leave()
+	}
+}
+
+// leave leaves a trouble that lasts, and says nothing: the delivery stops, or status has it for good, and others are told
+// of as if it were not there.
+func (t *trouble) leave() {
+	if t.tries == 0 {
+		return
+	}
+	t.h.mu.Lock()
+	defer t.h.mu.Unlock()
+	t.tries = 0
+	t.h.active--
+}
+
+// warn logs what may happen once a batch, a few times an hour.
+func (h *health) warn(text string, err error) {
+	now := h.clock.Mono()
+	h.mu.Lock()
+	line := h.warnings.take(now)
+	h.mu.Unlock()
+	if line {
+		h.log.Warn(text, "err", err)
+	}
+}
+
 // lastError is a copy of the trouble at hand, or of the last.
 func (h *health) lastError() *LastError {
 	h.mu.Lock()

@@ -14,12 +14,12 @@ import (
 
 // conclude freezes the target's last word on a batch: the records that it refused, or that were given up, become error records
 // in the spool, and the Outcome that names them is durable before they are shipped (I11).
-func (d *Delivery) conclude(ctx context.Context, b *batch, m *marks, attempts int) error {
+func (d *Delivery) conclude(ctx context.Context, b *batch, m *marks, attempts int) (end error) {
 	if !m.any() {
 		return nil
 	}
 	t := trouble{h: &d.health}
-	defer t.over()
+	defer func() { t.end(end) }()
 	for {
 		o, err := d.spoolOutcome(ctx, b, m, attempts)
 		if err == nil {

@@ -50,10 +50,12 @@ func (d *Delivery) inspect(ctx context.Context, b *batch) (sound bool, err error
 		}
 		t.failed("looking at the spool", b.span, err)
 		if damaged {
+			t.leave()
 			d.park(b, err)
-			return false, nil // the trouble stays
+			return false, nil
 		}
 		if err := d.pause(ctx, t.tries, hydrant.Never); err != nil {
+			t.leave()
 			return false, err
 		}
 	}
@@ -79,9 +81,9 @@ func (d *Delivery) verify(b *batch) error {
 }
 
 // shipRecords ships until the target has spoken its last word, and freezes it when it refused any (I11).
-func (d *Delivery) shipRecords(ctx context.Context, b *batch) error {
+func (d *Delivery) shipRecords(ctx context.Context, b *batch) (end error) {
 	t := trouble{h: &d.health}
-	defer t.over()
+	defer func() { t.end(end) }()
 	resent, made := b.restored, 0
 	for {
 		late := d.givesUp(&t)
@@ -139,9 +141,9 @@ func (d *Delivery) givesUp(t *trouble) bool {
 }
 
 // shipErrors ships an error output until it is there: the delivery holds as long as it cannot be written.
-func (d *Delivery) shipErrors(ctx context.Context, b *batch, to suffix) error {
+func (d *Delivery) shipErrors(ctx context.Context, b *batch, to suffix) (end error) {
 	t := trouble{h: &d.health}
-	defer t.over()
+	defer func() { t.end(end) }()
 	resent := b.restored
 	for attempt := 1; ; attempt++ {
 		m := &marks{}

@@ -73,9 +73,9 @@ func (d *Delivery) next(ctx context.Context, reader buffer.Reader) (*batch, erro
 }
 
 // claim finds what to build next. The caller holds the turn, and keeps it while it builds a live batch.
-func (d *Delivery) claim(ctx context.Context, reader buffer.Reader) (claim, error) {
+func (d *Delivery) claim(ctx context.Context, reader buffer.Reader) (c claim, end error) {
 	t := trouble{h: &d.health}
-	defer t.over()
+	defer func() { t.end(end) }()
 	for {
 		if s, ok := d.popLoose(); ok {
 			// What several batches of an earlier process were to cover is not made one of this.
@@ -118,9 +118,9 @@ func (d *Delivery) claim(ctx context.Context, reader buffer.Reader) (claim, erro
 
 // build makes a batch of a claim, as often as it takes, and makes it Ready. Room for it is taken. A live claim comes with the turn,
 // which passes on as soon as the batch has its end.
-func (d *Delivery) build(ctx context.Context, reader buffer.Reader, c claim) (*batch, error) {
+func (d *Delivery) build(ctx context.Context, reader buffer.Reader, c claim) (made *batch, end error) {
 	t := trouble{h: &d.health}
-	defer t.over()
+	defer func() { t.end(end) }()
 	live := !c.whole
 	defer func() {
 		if live {
@@ -185,9 +185,9 @@ func (r ready) spooled() (n int64) {
 
 // write makes an entry durable, however long that takes on a full disk, and sweeps the spool of what became settled by it. An
 // error ends the worker.
-func (d *Delivery) write(ctx context.Context, span hydrant.Span, entry any) error {
+func (d *Delivery) write(ctx context.Context, span hydrant.Span, entry any) (end error) {
 	t := trouble{h: &d.health}
-	defer t.over()
+	defer func() { t.end(end) }()
 	for {
 		err := d.journal.write(entry)
 		switch {
@@ -209,7 +209,7 @@ func (d *Delivery) write(ctx context.Context, span hydrant.Span, entry any) erro
 func (d *Delivery) sweep() {
 	for _, number := range d.journal.takeSettled() {
 		if err := d.spool.remove(d.spool.path(number)); err != nil {
-			d.logger.Warn("spool is not removed before the next start", "err", err)
+			d.health.warn("spool is not removed before the next start", err)
 		}
 		d.mu.Lock()
 		room := d.rooms[number]
