@@ -385,11 +385,12 @@ func (d *Disk) Cursors() []CursorInfo {
 // least is the position that every durable cursor is past, orphans included. Without a cursor it is 0: nothing has been
 // delivered. mu is held.
 func (d *Disk) least() hydrant.Position {
-	var least hydrant.Position
+	if len(d.cursors) == 0 {
+		return 0
+	}
+	least := ^hydrant.Position(0)
 	for _, st := range d.cursors {
-		if least == 0 || st.committed < least {
-			least = st.committed
-		}
+		least = min(least, st.committed)
 	}
 	return least
 }
