@@ -31,6 +31,8 @@ const (
 
 	kindData       uint8 = 1
 	kindCheckpoint uint8 = 2
+
+	mostRecords = MaxBlock / 4 // in a block: each has a length
 )
 
 // head is the head of a block and its directory.
@@ -64,6 +66,9 @@ func (r *shardRun) needsNotes() bool { return r.flags&runAttrs != 0 }
 
 // next is the position behind the block.
 func (h *head) next() hydrant.Position { return h.base + hydrant.Position(h.count) }
+
+// empty tells whether the block holds nothing at all: it is there to prove the one before it.
+func (h *head) empty() bool { return h.kind == kindData && h.count == 0 && h.notesLen == 0 }
 
 // notesAt is where the notes begin in the block.
 func (h *head) notesAt() int { return headLen + len(h.runs)*runLen }

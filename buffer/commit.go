@@ -294,7 +294,7 @@ func (d *Disk) publish(g *group, b *sealed) {
 	for i := range b.recs {
 		bytes += int64(len(b.recs[i].Data))
 	}
-	w.at, w.seq, w.prev = w.at+int64(len(w.buf)), w.seq+1, b.head.crc
+	w.at, w.seq, w.prev, w.bare = w.at+int64(len(w.buf)), w.seq+1, b.head.crc, true
 	d.mu.Lock()
 	d.end += hydrant.Position(len(b.recs))
 	w.seg.next, w.seg.limit = d.end, w.at

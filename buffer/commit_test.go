@@ -325,7 +325,7 @@ func TestWhatIsKeptBackIsDurable(t *testing.T) {
 		f.open()
 		f.append("record one")
 		f.cursor("archive", Oldest)
-		f.close()
+		f.kill()
 		disk.PowerCut()
 		if b, err := readWhole(f.o.FS, f.o.Dir+"/cursors/archive.reserve"); err != nil || len(b) < reserveLeast {
 			t.Fatalf("seed %d: %d bytes are kept back for the spool after a power cut: %v", seed, len(b), err)

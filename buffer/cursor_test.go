@@ -112,7 +112,7 @@ func TestALogThatEndsBeforeItsCursors(t *testing.T) {
 	slow := f.cursor("slow", Oldest)
 	f.commit(c, 5)
 	f.commit(slow, 2)
-	f.close()
+	f.kill()
 	seg := f.segments()[0]
 	block, _ := f.where(seg, "first record")
 	f.patch(seg, block, make([]byte, blockAlign)) // the volume of yesterday
@@ -167,7 +167,7 @@ func TestForgottenCursorsHoldNothingBack(t *testing.T) {
 	if got := f.log.Cursors(); len(got) != 1 || got[0].Name != "kept" || got[0].Open {
 		t.Errorf("cursors %+v", got)
 	}
-	if h := f.log.State().Horizon; h != 3 {
+	if h := f.log.State().Horizon; h != 4 {
 		t.Errorf("the horizon is %d", h)
 	}
 	list, err := f.o.FS.ReadDir(path.Join(f.o.Dir, "cursors"))
@@ -333,7 +333,7 @@ func TestRetentionIsByRunningTime(t *testing.T) {
 	p.Sleep(59 * time.Minute)
 	horizon(1, "after an hour less a minute of this opening: the clock went back, so how long the log was closed is not known")
 	p.Sleep(2 * time.Minute)
-	horizon(4, "after more than an hour")
+	horizon(5, "after more than an hour")
 	f.close()
 }
 

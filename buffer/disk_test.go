@@ -52,6 +52,13 @@ func (f *fixture) reopen() *Disk {
 	return f.open()
 }
 
+// kill ends the log as the death of its process does: nothing proves its last block.
+func (f *fixture) kill() {
+	f.t.Helper()
+	f.log.w.bare = false
+	f.close()
+}
+
 func (f *fixture) close() {
 	f.t.Helper()
 	if f.log != nil {

@@ -2,6 +2,7 @@ package buffer
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -355,7 +356,9 @@ func dataDir(t *testing.T) string {
 		if _, err := log.Append(t.Context(), w); err != nil {
 			t.Fatal(err)
 		}
-		entries := []Entry{{Type: 2, Body: golden(t, "entry-ready")}, {Type: 5, Body: golden(t, "entry-done")}}
+		ready := bytes.Clone(golden(t, "entry-ready"))
+		binary.LittleEndian.PutUint64(ready[20:], uint64(c.Committed()+1)) // where it ends: in the log
+		entries := []Entry{{Type: 2, Body: ready}, {Type: 5, Body: golden(t, "entry-done")}}
 		if err := c.Write(hydrant.PointReady, c.Committed()+1, entries, func() []Entry { return nil }); err != nil {
 			t.Fatal(err)
 		}

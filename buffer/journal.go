@@ -20,6 +20,24 @@ type journal struct {
 	entries   []Entry
 }
 
+// entryReady is the one type of entry that the log understands: see FORMAT.md, "Delivery journal entries".
+const entryReady = 2
+
+// reach is how far the log went when the journal was written: what is committed, and what batches that are Ready cover. All of
+// it was durable, because nobody reads what is not (I4).
+func (j *journal) reach() hydrant.Position {
+	to := j.committed
+	for _, e := range j.entries {
+		if e.Type != entryReady {
+			continue
+		}
+		f := fields{b: e.Body}
+		_, _, _ = f.u64(), f.take(4), f.u64() // batch, run, from
+		to = max(to, hydrant.Position(f.u64()))
+	}
+	return to
+}
+
 // readJournal reads a cursor without changing anything. Errors: fs.ErrNotExist, ErrNewerFormat, a *DamagedCursor; with the
 // last one, committed is as far as can be proved.
 func readJournal(fsys hydrant.FS, dir, name string, log hydrant.LogID) (journal, error) {

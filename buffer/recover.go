@@ -53,9 +53,11 @@ type recovery struct {
 	names  map[*segment]string
 	temps  []string // paths
 	lent   []lent   // reserves that were shortened, on a full disk
+	passed []passed // by name
 
 	end  hydrant.Position // behind the last block that is kept where it is
 	last *lastBlock       // nil: there is nothing to be proved
+	cut  *Torn            // a block at the end that was durable, and whose head is damaged
 	tail struct {         // where the last segment ends
 		at        int64
 		seq, prev uint32
@@ -68,12 +70,20 @@ type lent struct {
 	size int64
 }
 
+// passed is how far the log went, as far as a journal knows.
+type passed struct {
+	name      string
+	committed hydrant.Position
+	reach     hydrant.Position
+}
+
 // lastBlock is the block that no successor proves.
 type lastBlock struct {
 	at    int64
 	head  head
 	notes []Note
 	batch hydrant.Batch
+	bad   []*shardRun // that do not verify
 }
 
 func (r *recovery) run() error {
@@ -89,7 +99,7 @@ func (r *recovery) run() error {
 			return err
 		}
 	}
-	steps := []func() error{r.list, r.order, r.walk, r.loadCursors, r.checkCursors, r.saveTail, r.begin, r.jump, r.tidy}
+	steps := []func() error{r.list, r.order, r.loadCursors, r.walk, r.checkCursors, r.saveTail, r.begin, r.jump, r.tidy}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -213,28 +223,66 @@ func (r *recovery) loadCursors() error {
 			return err
 		}
 		d.cursors[name] = st
+		r.passed = append(r.passed, passed{name, j.committed, j.reach()})
 	}
 	return nil
 }
 
-// checkCursors refuses a log that ends before what was delivered from it.
+// reach is the position up to which the log was durable, as far as the journals know.
+func (r *recovery) reach() hydrant.Position {
+	var to hydrant.Position
+	for _, p := range r.passed {
+		to = max(to, p.reach)
+	}
+	return to
+}
+
+// checkCursors refuses a log that ends before what was delivered from it, or is about to be.
 func (r *recovery) checkCursors() error {
 	d := r.d
 	end := r.logEnd()
+	if reach := r.reach(); r.Torn != nil && reach > end && reach <= end+mostRecords {
+		r.loseTail(reach)
+		return nil
+	}
 	var behind []error
-	for _, c := range d.Cursors() {
-		if c.Committed <= end {
+	for _, p := range r.passed {
+		if p.reach <= end {
 			continue
 		}
-		if slices.Contains(d.o.AcceptGap, c.Name) {
-			r.Gaps = append(r.Gaps, c.Name)
+		if slices.Contains(d.o.AcceptGap, p.name) {
+			r.Gaps = append(r.Gaps, p.name)
 			continue
+		}
+		has := "delivered"
+		if p.committed <= end {
+			has = "spooled"
 		}
 		behind = append(behind, fmt.Errorf(
-			"%w: %s/%s has delivered up to position %d, the log ends at %d: restore the newer volume, or go on without those records by `hydrant run --accept-gap %s/%s`",
-			ErrBehind, d.o.Name, c.Name, c.Committed, end, d.o.Name, c.Name))
+			"%w: %s/%s has %s up to position %d, the log ends at %d: restore the newer volume, or go on without those records by `hydrant run --accept-gap %s/%s`",
+			ErrBehind, d.o.Name, p.name, has, p.reach, end, d.o.Name, p.name))
 	}
 	return errors.Join(behind...)
+}
+
+// loseTail counts what lies behind the last valid block as a block whose head is damaged. It was durable; so was the block
+// before it, which needs no proof.
+func (r *recovery) loseTail(reach hydrant.Position) {
+	if b := r.last; b != nil {
+		r.take(b)
+		r.last, r.end = nil, b.head.next()
+	}
+	r.lose(r.chain[len(r.chain)-1], r.Torn.Offset, hydrant.Span{From: r.end, To: reach}, 0, "the head of the block does not verify")
+	r.cut, r.Torn = r.Torn, nil
+}
+
+// take folds the last block, which has been read.
+func (r *recovery) take(b *lastBlock) {
+	d := r.d
+	d.fold.appended.Add(Totals{int64(b.head.count), b.head.bytes()})
+	if err := d.fold.apply(b.notes); err != nil {
+		d.o.Logger.Warn("note not understood", "err", err)
+	}
 }
 
 // logEnd is the position behind the last record that is kept.
@@ -257,10 +305,7 @@ func (r *recovery) begin() error {
 		base = b.head.base
 		more = append(more, r.copyOf(b))
 		r.Unproven = int64(b.head.count)
-		d.fold.appended.Add(Totals{int64(b.head.count), b.head.bytes()})
-		if err := d.fold.apply(b.notes); err != nil {
-			d.o.Logger.Warn("note not understood", "err", err)
-		}
+		r.take(b)
 	}
 	d.end = r.logEnd()
 	if notes := r.shards(created); len(notes) > 0 {
@@ -410,15 +455,12 @@ func (r *recovery) shards(created int64) []Note {
 	return notes
 }
 
-// jump begins another segment behind the positions that cursors are past and the log has lost, so that none of them is
+// jump begins another segment behind the positions that journals know of and the log has lost, so that none of them is
 // given twice.
 func (r *recovery) jump() error {
 	d := r.d
-	to := d.end
-	for _, c := range d.Cursors() {
-		to = max(to, c.Committed)
-	}
-	if to == d.end {
+	to := r.reach()
+	if to <= d.end {
 		return nil
 	}
 	lost := hydrant.Span{From: d.end, To: to}
@@ -429,7 +471,9 @@ func (r *recovery) jump() error {
 	if err != nil {
 		return err
 	}
-	r.Damaged = append(r.Damaged, Corrupt{Segment: s.seg.name(), Offset: -1, Lost: lost, Records: lost.Len(), Why: "the log ends before what was delivered"})
+	c := Corrupt{Segment: s.seg.name(), Offset: -1, Lost: lost, Records: lost.Len(), Why: "the log ends before what was delivered"}
+	r.Damaged = append(r.Damaged, c)
+	d.o.Logger.Error("log damaged", "span", lost.String(), "err", &c)
 	d.adopt(s, 0, d.o.Clock.Mono())
 	d.end = to
 	return nil

@@ -120,7 +120,7 @@ func TestRecovery(t *testing.T) {
 			f.append(a)
 			f.append(b)
 			f.append(c)
-			f.close()
+			f.kill()
 			row.damage(f, f.segments()[0])
 			f.open()
 			f.want(1, row.read...)
@@ -236,7 +236,8 @@ func TestTheUnprovenBlockKeepsItsIdentity(t *testing.T) {
 	first := f.log.State().Run
 	f.append("a", "b")
 	for range 3 {
-		f.reopen()
+		f.kill()
+		f.open()
 		if f.rec.Unproven != 2 {
 			t.Fatalf("%d records were copied, want 2", f.rec.Unproven)
 		}
@@ -261,7 +262,8 @@ func TestAMissingSegmentIsAnExactGap(t *testing.T) {
 	for i := range 4 {
 		f.append(fmt.Sprint(i, " a"), fmt.Sprint(i, " b"))
 		f.append(fmt.Sprint(i, " c")) // the next opening copies this one
-		f.reopen()
+		f.kill()
+		f.open()
 	}
 	f.close()
 	segs := f.segments()

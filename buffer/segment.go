@@ -58,6 +58,7 @@ type writer struct {
 	class  int
 	begun  time.Duration // Mono
 	left   bool          // the segment is given up: the next block goes into a new one
+	bare   bool          // the last block carries something, and nothing proves it yet
 
 	buf  []byte
 	recs []hydrant.Record
@@ -210,6 +211,7 @@ type opened struct {
 	seq    uint32
 	prev   uint32
 	target int64
+	bare   bool
 }
 
 // adopt makes s the segment that is written to. The one before it ends where s begins.
@@ -220,7 +222,7 @@ func (d *Disk) adopt(s *opened, class int, mono time.Duration) {
 		_ = w.file.Close()
 	}
 	w.file, w.seg, w.at, w.seq, w.prev, w.target = s.file, s.seg, s.at, s.seq, s.prev, s.target
-	w.class, w.begun, w.left = class, mono, false
+	w.class, w.begun, w.left, w.bare = class, mono, false, s.bare
 	if old := d.chain(s.seg, mono); old != nil {
 		if err := d.files.forget(old); err != nil {
 			d.warn("replaced segment not closed", err)
@@ -256,7 +258,7 @@ func (d *Disk) begin(base hydrant.Position, created, n, alloc, target, freed int
 	}
 	header := segmentHeader{run: s.run, log: d.id, salt: s.salt, base: base, created: created, opening: s.opening}
 	buf := header.encode()
-	o := &opened{seg: s}
+	o := &opened{seg: s, bare: len(more) > 0}
 	wall := d.o.Clock.Wall().UnixMilli()
 	blocks := append([]*sealed{{head: head{kind: kindCheckpoint, base: base, time: created, wall: wall, run: d.run}, notes: notes}}, more...)
 	for _, b := range blocks {

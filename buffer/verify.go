@@ -51,7 +51,9 @@ type verifier struct {
 	first hydrant.Position // of the log
 	next  hydrant.Position // expected
 	time  int64
-	held  []complaint // about the block looked at last: if it is the last of all, it was perhaps never finished
+	reach hydrant.Position // what the journals know to have been durable
+	base  hydrant.Position // of the block looked at last
+	held  []complaint      // about it: if it is the last of all, it was perhaps never finished
 }
 
 type complaint struct {
@@ -108,6 +110,9 @@ func (v *verifier) run() error {
 	}
 	if len(sound) > 0 {
 		v.log, v.first, v.next = sound[0].header.log, sound[0].header.base, sound[0].header.base
+	}
+	if err := v.journals(func(_ string, j *journal, _ error) error { v.reach = max(v.reach, j.reach()); return nil }); err != nil {
+		return err
 	}
 	for i, s := range sound {
 		if err := v.segment(s, supersededFrom(sound[i+1:]), i == len(sound)-1); err != nil {
@@ -179,8 +184,16 @@ func (v *verifier) segment(s *segmentFile, superseded hydrant.Position, last boo
 	if !last {
 		return nil
 	}
-	if w.size > end && w.unfinished(end) {
+	switch {
+	case w.size <= end || !w.unfinished(end):
+	case v.reach > v.next && v.reach <= v.next+mostRecords:
+		err = v.complain(int64(v.reach-v.next), "%s+%d: the last block: its head does not verify", s.name, end)
+		v.next = v.reach
+	default:
 		err = v.say("%s+%d: the end, a block that was never finished, or a damaged one; recovery drops it", s.name, end)
+	}
+	if v.reach > v.base {
+		return errors.Join(err, v.release()) // it was durable
 	}
 	for _, c := range v.held {
 		err = errors.Join(err, v.say("%s; it is the last block: never finished, or damaged; recovery drops it", c.text))
@@ -204,7 +217,7 @@ func (v *verifier) block(w *walk, s *segmentFile, at int64, h *head) error {
 			return err
 		}
 	}
-	v.next = h.next()
+	v.base, v.next = h.base, h.next()
 	if h.kind == kindData { // a checkpoint is as old as its segment, and a block that was copied behind it is older
 		v.time = h.time
 	}
@@ -234,7 +247,22 @@ func (v *verifier) block(w *walk, s *segmentFile, at int64, h *head) error {
 		})
 }
 
+// cursors complains about journals.
 func (v *verifier) cursors() error {
+	return v.journals(func(name string, j *journal, err error) error {
+		var damaged *DamagedCursor
+		switch {
+		case errors.As(err, &damaged):
+			return v.complain(0, "cursor %v", damaged)
+		case err == nil && j.reach() > v.next:
+			return v.complain(0, "cursor %s: %v: at position %d, the log ends at %d", name, ErrBehind, j.reach(), v.next)
+		}
+		return err
+	})
+}
+
+// journals calls look with each journal, and with what reading it gave.
+func (v *verifier) journals(look func(name string, j *journal, err error) error) error {
 	if v.place.cursors == "" || v.next == 0 {
 		return nil
 	}
@@ -247,14 +275,7 @@ func (v *verifier) cursors() error {
 	}
 	for _, name := range names {
 		j, err := readJournal(v.fsys, v.place.cursors, name, v.log)
-		var damaged *DamagedCursor
-		switch {
-		case errors.As(err, &damaged):
-			err = v.complain(0, "cursor %v", damaged)
-		case err == nil && j.committed > v.next:
-			err = v.complain(0, "cursor %s: %v: at position %d, the log ends at %d", name, ErrBehind, j.committed, v.next)
-		}
-		if err != nil {
+		if err := look(name, &j, err); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package buffer
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -187,8 +188,8 @@ func (r *recovery) finish(sc *scan, last *lastBlock, at int64) error {
 	if last == nil {
 		return nil
 	}
-	if last.head.kind == kindCheckpoint {
-		// It was durable before the segment got its name.
+	if last.head.kind == kindCheckpoint || last.head.empty() {
+		// The first was durable before the segment got its name; the other says nothing but that the one before was.
 		return r.keep(sc, last)
 	}
 	sc.at = last.at
@@ -202,10 +203,15 @@ func (r *recovery) finish(sc *scan, last *lastBlock, at int64) error {
 		return r.keep(sc, last)
 	case !errors.Is(err, errNoBlock):
 		return err
-	case begun:
-		// Writing a block begins after the one before is synced: so this one was there, and is damaged.
-		r.lose(seg, last.at, hydrant.Span{From: last.head.base, To: last.head.next()}, last.head.bytes(), err.Error())
-		d.fold.appended.Add(Totals{-int64(last.head.count), -last.head.bytes()})
+	case begun || r.reach() > last.head.base:
+		// Writing a block begins after the one before is synced, and nobody reads one that is not: so this one was there,
+		// and is damaged.
+		for _, s := range last.bad {
+			from := last.head.base + hydrant.Position(s.first)
+			r.lose(seg, last.at, hydrant.Span{From: from, To: from + hydrant.Position(s.count)}, s.bytes(), err.Error())
+			d.fold.appended.Add(Totals{-int64(s.count), -s.bytes()}) // keep counts it too
+		}
+		r.quarantine(sc, last.at, last.at+int64(last.head.length))
 		return r.keep(sc, last)
 	case hydrant.Sabotaged(hydrant.RuleDropTornTail):
 		r.last = last
@@ -235,6 +241,8 @@ func (r *recovery) load(sc *scan, b *lastBlock) error {
 				return err
 			}
 			bad = errors.Join(bad, err)
+			b.bad = append(b.bad, s)
+			continue
 		}
 		err := b.head.decodeRun(s, room, table, func(rec hydrant.Record) bool {
 			b.batch.View(rec)
@@ -242,6 +250,7 @@ func (r *recovery) load(sc *scan, b *lastBlock) error {
 		})
 		if err != nil {
 			bad = errors.Join(bad, err)
+			b.bad = append(b.bad, s)
 		}
 	}
 	return bad
@@ -275,18 +284,21 @@ func (r *recovery) lose(s *segment, at int64, lost hydrant.Span, bytes int64, wh
 	r.d.o.Logger.Error("log damaged", "span", lost.String(), "err", &c)
 }
 
-// saveTail copies the block that was torn, before it is left behind.
+// saveTail copies what is behind the last valid block, before it is left behind.
 func (r *recovery) saveTail() error {
-	if r.Torn == nil {
+	t := cmp.Or(r.Torn, r.cut)
+	if t == nil {
 		return nil
 	}
-	r.d.o.Logger.Warn("unfinished block at the end of the log dropped, nobody was told that it was there", "err", r.Torn)
+	if r.Torn != nil {
+		r.d.o.Logger.Warn("unfinished block at the end of the log dropped, nobody was told that it was there", "err", t)
+	}
 	s := r.chain[len(r.chain)-1]
 	f, err := r.d.files.get(s)
 	if err != nil {
 		return err
 	}
-	r.quarantine(&scan{f: f, win: &window{}, limit: s.limit}, r.Torn.Offset, min(s.limit, r.Torn.Offset+MaxBlock))
+	r.quarantine(&scan{f: f, win: &window{}, limit: s.limit}, t.Offset, min(s.limit, t.Offset+MaxBlock))
 	return r.d.files.put(f)
 }
 
