@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -255,7 +256,7 @@ func (f *faultyFile) Sync(p hydrant.Point) error {
 type stingy struct {
 	buffer.Log
 	has  int64
-	lent int64
+	lent atomic.Int64
 }
 
 func (l *stingy) Cursor(name string, start buffer.Start) (buffer.Cursor, error) {
@@ -273,7 +274,7 @@ func (c *stingyCursor) Lend(n int64) error {
 		return syscall.ENOSPC
 	}
 	c.l.has -= n
-	c.l.lent += n
+	c.l.lent.Add(n)
 	return nil
 }
 
@@ -286,10 +287,10 @@ func TestOnAFullDiskTheReserveCarriesTheOldestBatch(t *testing.T) {
 		full.set(func(op, name string) error {
 			// Every write needs space; what is lent is there for one.
 			if (op == "write" || op == "create" || op == "mkdir") && strings.Contains(name, "spool/archive/") {
-				if lent == l.lent {
+				if lent == l.lent.Load() {
 					return syscall.ENOSPC
 				}
-				lent = l.lent
+				lent = l.lent.Load()
 			}
 			return nil
 		})
