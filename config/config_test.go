@@ -161,7 +161,7 @@ func testFiles(path string, limit int64) ([]byte, error) {
 }
 
 func parseTest(text string) (*Config, []Problem) {
-	return parseWith("/etc/hydrant/hydrant.yaml", []byte(text), testEnv, standIns(), testFiles)
+	return parseWith("/etc/hydrant/hydrant.yaml", []byte(text), testEnv, standIns(), testFiles, false)
 }
 
 // theIssue is the configuration that the manual shows.
@@ -265,7 +265,7 @@ func TestDefaults(t *testing.T) {
 func TestStateDirectoryIsTheDefaultDataDir(t *testing.T) {
 	for value, want := range map[string]string{"/srv/a": "/srv/a", "/srv/a:/srv/b": "/srv/a", "": "/var/lib/hydrant"} {
 		env := func(string) (string, bool) { return value, true }
-		cfg, problems := parseWith("/etc/hydrant/hydrant.yaml", []byte(least), env, standIns(), testFiles)
+		cfg, problems := parseWith("/etc/hydrant/hydrant.yaml", []byte(least), env, standIns(), testFiles, false)
 		if len(problems) > 0 {
 			t.Fatal(problems)
 		}
@@ -277,7 +277,7 @@ func TestStateDirectoryIsTheDefaultDataDir(t *testing.T) {
 func TestDefaultsAreNotShared(t *testing.T) {
 	kinds := standIns()
 	text := strings.Replace(least, "file: {path: out}", "s3: {bucket: b, tags: {team: web}}", 1)
-	if _, problems := parseWith("x.yaml", []byte(text), testEnv, kinds, testFiles); len(problems) > 0 {
+	if _, problems := parseWith("x.yaml", []byte(text), testEnv, kinds, testFiles, false); len(problems) > 0 {
 		t.Fatal(problems)
 	}
 	same(t, "tags of the next section", fmt.Sprint(kinds.Sinks["s3"]().(*s3Section).Tags), "map[made:by us]")
@@ -317,3 +317,37 @@ func same[T comparable](t *testing.T, what string, got, want T) {
 }
 
 var pathError = fs.PathError{Op: "open", Path: "the whole path", Err: fs.ErrNotExist}
+
+// hydrant status runs in a shell that has neither the daemon's environment nor its rights.
+func TestInspectNeedsOnlyDataDir(t *testing.T) {
+	pipeline := `
+pipelines:
+  app:
+    sources: [stdin: {}]
+    destinations:
+      - api: {token: "${NOT_SET}", key: "file:/not/there", size: "${NOT_SET}"}
+`
+	kinds := standIns()
+	kinds.Sinks["api"] = func() any {
+		return &struct {
+			Token Secret `yaml:"token"`
+			Key   Secret `yaml:"key"`
+			Size  Size   `yaml:"size"`
+		}{}
+	}
+	inspect := func(text string, inspect bool) (*Config, []Problem) {
+		return parseWith("/etc/hydrant/hydrant.yaml", []byte(text), testEnv, kinds, testFiles, inspect)
+	}
+	if cfg, problems := inspect("data_dir: /d"+pipeline, false); cfg != nil || len(problems) != 3 {
+		t.Errorf("the daemon is told %v; want its 3 problems", problems)
+	}
+	if cfg, problems := inspect("data_dir: /d"+pipeline, true); cfg == nil || len(problems) != 0 || cfg.DataDir != "/d" || len(cfg.Pipelines) != 1 {
+		t.Errorf("a tool is told %v; want no problem", problems)
+	}
+	if cfg, problems := inspect(`data_dir: "${NOT_SET}"`+pipeline, true); cfg != nil || len(problems) != 1 {
+		t.Errorf("without a data_dir that is known a tool is told %v; want that one problem", problems)
+	}
+	if cfg, problems := inspect("data_dir: /d\nmemory: 256"+pipeline, true); cfg != nil || len(problems) != 1 {
+		t.Errorf("a mistake of the file itself is told as %v; want that one problem", problems)
+	}
+}

@@ -29,10 +29,10 @@ func (d *decoder) substitute(n *node) {
 			rest = rest[i+2:]
 		case '{':
 			inside, after, closed := strings.Cut(rest[i+2:], "}")
-			value, found, want := d.variable(inside, closed)
+			value, outside, found, want := d.variable(inside, closed)
 			if found != "" {
 				n.bad = true
-				d.add(Problem{Place: n.at, Found: found, Want: want})
+				d.add(Problem{Place: n.at, Found: found, Want: want, outside: outside})
 			}
 			b.WriteString(value)
 			n.fromEnv = true
@@ -45,23 +45,24 @@ func (d *decoder) substitute(n *node) {
 	n.value = b.String()
 }
 
-// variable is what stands for ${inside}, or what is wrong with it. As in a shell, the default also replaces an empty value.
-func (d *decoder) variable(inside string, closed bool) (value, found, want string) {
+// variable is what stands for ${inside}, or what is wrong with it, and whether that lies outside of the file. As in a
+// shell, the default also replaces an empty value.
+func (d *decoder) variable(inside string, closed bool) (value string, outside bool, found, want string) {
 	name, fallback, hasDefault := strings.Cut(inside, ":-")
 	switch {
 	case !closed:
-		return "", "${ without }", "write ${NAME} or ${NAME:-default}, and $${ for the characters themselves"
+		return "", false, "${ without }", "write ${NAME} or ${NAME:-default}, and $${ for the characters themselves"
 	case !variable.MatchString(name):
-		return "", "${…} without the name of a variable", "write ${NAME} or ${NAME:-default}, and $${ for the characters themselves"
+		return "", false, "${…} without the name of a variable", "write ${NAME} or ${NAME:-default}, and $${ for the characters themselves"
 	case strings.Contains(fallback, "${"):
-		return "", "${" + name + ":-…} with another ${ in its default", "write the default itself"
+		return "", false, "${" + name + ":-…} with another ${ in its default", "write the default itself"
 	}
 	value, set := d.env(name)
 	switch {
 	case hasDefault && value == "":
-		return strings.ReplaceAll(fallback, "$$", "$"), "", ""
+		return strings.ReplaceAll(fallback, "$$", "$"), false, "", ""
 	case !set:
-		return "", "${" + name + "}, which is not set", "set it in the environment, or write ${" + name + ":-default}"
+		return "", true, "${" + name + "}, which is not set", "set it in the environment, or write ${" + name + ":-default}"
 	}
-	return value, "", ""
+	return value, false, "", ""
 }

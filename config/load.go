@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -67,9 +68,23 @@ func defaultDestination(p *pipelineKeys) destinationKeys {
 func Load(path string, env func(string) (string, bool), kinds Kinds) (*Config, []Problem) {
 	text, err := readConfig(path)
 	if err != nil {
-		return nil, []Problem{{File: path, Found: "the configuration cannot be read: " + reason(err), Want: "name a file that can, with -c FILE"}}
+		return nil, unreadable(path, err)
 	}
 	return Parse(path, text, env, kinds)
+}
+
+// Inspect is Load for tools beside the daemon, which may run without its environment and its rights: variables that are not
+// set and secrets that cannot be read are no problems, and what they stand for keeps its default. Only data_dir must be known.
+func Inspect(path string, env func(string) (string, bool), kinds Kinds) (*Config, []Problem) {
+	text, err := readConfig(path)
+	if err != nil {
+		return nil, unreadable(path, err)
+	}
+	return parseWith(path, text, env, kinds, readFile, true)
+}
+
+func unreadable(path string, err error) []Problem {
+	return []Problem{{File: path, Found: "the configuration cannot be read: " + reason(err), Want: "name a file that can, with -c FILE"}}
 }
 
 // readConfig reads one byte more than Parse takes, at the most. A pipe will do.
@@ -84,10 +99,10 @@ func readConfig(path string) ([]byte, error) {
 
 // Parse is Load for a text that was read already; name is where from. It opens nothing but the secrets that the text names.
 func Parse(name string, text []byte, env func(string) (string, bool), kinds Kinds) (*Config, []Problem) {
-	return parseWith(name, text, env, kinds, readFile)
+	return parseWith(name, text, env, kinds, readFile, false)
 }
 
-func parseWith(name string, text []byte, env func(string) (string, bool), kinds Kinds, read func(string, int64) ([]byte, error)) (*Config, []Problem) {
+func parseWith(name string, text []byte, env func(string) (string, bool), kinds Kinds, read func(string, int64) ([]byte, error), inspect bool) (*Config, []Problem) {
 	d := &decoder{file: name, env: env, readFile: read, kinds: kinds}
 	path, err := filepath.Abs(name)
 	if err != nil {
@@ -96,6 +111,9 @@ func parseWith(name string, text []byte, env func(string) (string, bool), kinds 
 	}
 	d.dir = filepath.Dir(path)
 	cfg := d.config(d.parse(text))
+	if inspect {
+		d.problems = slices.DeleteFunc(d.problems, func(p Problem) bool { return p.outside })
+	}
 	if Failed(d.problems) {
 		cfg = nil
 	}
@@ -113,6 +131,9 @@ func (d *decoder) config(root *node) *Config {
 	if root.bad {
 		return nil
 	}
+	if i, given := root.keys["data_dir"]; given && root.entries[i].value.bad {
+		d.required(root.entries[i].value)
+	}
 	if keys.DataDir == "" {
 		keys.DataDir = Path(d.stateDirectory())
 	}
@@ -122,6 +143,15 @@ func (d *decoder) config(root *node) *Config {
 	cfg.Pipelines = d.pipelines(r, keys.Pipelines, cfg.DataDir)
 	d.checkListeners(r, cfg)
 	return cfg
+}
+
+// required takes what is wrong with n for a mistake of the file, also where it lies outside: nothing can be done without it.
+func (d *decoder) required(n *node) {
+	for i := range d.problems {
+		if d.problems[i].Place == n.at {
+			d.problems[i].outside = false
+		}
+	}
 }
 
 // stateDirectory is the default data_dir: what systemd's StateDirectory= gives, the first if there are several.

@@ -19,7 +19,7 @@ func FuzzParse(f *testing.F) {
 	files := func(string, int64) ([]byte, error) { return []byte("tok3n-of-a-file"), nil }
 	env := func(string) (string, bool) { return "tok3n-from-env", true }
 	f.Fuzz(func(t *testing.T, text string) {
-		cfg, problems := parseWith("/etc/hydrant.yaml", []byte(text), env, standIns(), files)
+		cfg, problems := parseWith("/etc/hydrant.yaml", []byte(text), env, standIns(), files, false)
 		if (cfg == nil) != Failed(problems) {
 			t.Fatalf("a configuration: %v, problems %v", cfg != nil, problems)
 		}

@@ -19,6 +19,8 @@ type Problem struct {
 	Warning bool
 	Found   string // what was found
 	Want    string // what would be right
+
+	outside bool // it lies not in the file but in what this process may know: a variable, a secret's file
 }
 
 // String is `file:line:col: what was found, what would be right`.

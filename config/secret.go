@@ -67,6 +67,9 @@ func (d *decoder) secretFile(n *node, name string) (string, bool) {
 		return refuse("a path with a zero byte", "write file:PATH")
 	}
 	text, err := d.readFile(d.absolute(path), maxSecret)
+	if err != nil {
+		defer func() { d.problems[len(d.problems)-1].outside = true }()
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return refuse("the secret file "+shown+" does not exist", "create it or name another")

@@ -78,7 +78,7 @@ func (s *statusCmd) report(c *console) (report, error) {
 		}
 		return ask(http.DefaultTransport, base+"/status")
 	}
-	cfg, err := s.load(c, c.err)
+	cfg, err := s.inspect(c, c.err)
 	if err != nil {
 		return report{}, err
 	}
@@ -205,7 +205,7 @@ func (t totals) String() string { return plural(t.Records, "record") + " (" + by
 func age(d time.Duration) string {
 	switch {
 	case d < 10*time.Second:
-		d = d.Round(100 * time.Millisecond)
+		return d.Round(100 * time.Millisecond).String()
 	case d < time.Hour:
 		d = d.Round(time.Second)
 	default:

@@ -33,11 +33,20 @@ func (f configFlag) find() (string, error) {
 
 // load reads the configuration and prints what is wrong with it. An error says that it cannot be used.
 func (f configFlag) load(c *console, say io.Writer) (*config.Config, error) {
+	return f.read(c, say, config.Load)
+}
+
+// inspect is load for what needs no more than data_dir and the names: neither the daemon's environment nor its secrets.
+func (f configFlag) inspect(c *console, say io.Writer) (*config.Config, error) {
+	return f.read(c, say, config.Inspect)
+}
+
+func (f configFlag) read(c *console, say io.Writer, how func(string, func(string) (string, bool), config.Kinds) (*config.Config, []config.Problem)) (*config.Config, error) {
 	name, err := f.find()
 	if err != nil {
 		return nil, err
 	}
-	cfg, problems := config.Load(name, os.LookupEnv, c.kinds.config())
+	cfg, problems := how(name, os.LookupEnv, c.kinds.config())
 	for _, p := range problems {
 		fmt.Fprintln(say, p)
 	}
