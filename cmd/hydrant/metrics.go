@@ -70,7 +70,7 @@ var deliveryMetrics = []metric[outletReport]{
 	gauge("hydrant_delivery_pending_bytes", "Their bytes.", ofDelivery, func(o outletReport) float64 { return float64(o.Pending.Bytes) }),
 	gauge("hydrant_delivery_oldest_pending_seconds", "Age of the oldest pending record, 0 without one.", ofDelivery, func(o outletReport) float64 { return o.OldestPending }),
 	gauge("hydrant_delivery_ready_batches", "Batches that are spooled and not yet done.", ofDelivery, func(o outletReport) float64 { return float64(o.ReadyBatches) }),
-	gauge("hydrant_delivery_last_delivery_seconds", "Unix time of the last delivery of this process, 0 without one.", ofDelivery, func(o outletReport) float64 {
+	gauge("hydrant_delivery_last_delivery_timestamp_seconds", "Unix time of the last delivery of this process, 0 without one.", ofDelivery, func(o outletReport) float64 {
 		if o.LastDelivery == nil {
 			return 0
 		}
