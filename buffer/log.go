@@ -94,6 +94,7 @@ const Hint = 1 << 20
 type Extent struct {
 	To    hydrant.Position
 	Whole bool
+	Left  int64 // of size: what it lacks to be whole
 	Time  int64 // arrival of the block in which the batch begins, Unix ms; 0 when nothing lies there
 }
 

@@ -257,7 +257,7 @@ func (r *reader) Measure(from hydrant.Position, size, perRecord int64) (Extent, 
 	for left := size; ; {
 		b, err := r.find(pos)
 		if err != nil || b == nil {
-			return Extent{To: pos, Time: arrival}, err
+			return Extent{To: pos, Left: left, Time: arrival}, err
 		}
 		if b.lost != nil {
 			err := r.done(b)

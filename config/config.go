@@ -66,7 +66,7 @@ type Destination struct {
 
 // Batch says when a batch ends: at the size or after the interval, whichever comes first.
 type Batch struct {
-	Size     Size          `yaml:"size" doc:"Bytes of records before function and compression, 1MiB–5GiB."`
+	Size     Size          `yaml:"size" doc:"Bytes of records before function and compression, and 32 more for each record; 1MiB–5GiB."`
 	Interval time.Duration `yaml:"interval" doc:"Time since the batch's first record, 0s–15m."`
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/hydrantd/hydrant"
 	"github.com/hydrantd/hydrant/buffer"
@@ -14,21 +13,18 @@ import (
 
 // builder makes one batch: it reads from the log, asks the function, encodes into the spool. It is for one goroutine.
 //
-// A batch ends just behind the record that reaches the size; when the interval has passed since its first record
-// was seen; where the run changes (I9); where its claim ends; where the disk or the spool's share does; when draining,
-// at the end of the log.
+// A batch ends where its claim does: just behind the record that reaches the size, or where the log ended when it was time; or
+// before that, where the run changes (I9), or the disk or the spool's share is used up.
 type builder struct {
 	d      *Delivery
 	reader buffer.Reader
 	number uint64
-	limit  hydrant.Position // where it ends at the latest; 0 = live: not known yet
+	limit  hydrant.Position // where it ends at the latest
 	room   int64            // bytes of spool that it may take
 
-	at       hydrant.Position // everything before it is in the batch
-	seen     bool             // the first record, or damage, has been seen
-	deadline time.Duration    // of a live batch, once seen
-	ended    bool
-	trouble  trouble
+	at      hydrant.Position // everything before it is in the batch
+	ended   bool
+	trouble trouble
 
 	id      sinks.Batch
 	entry   ready
@@ -45,46 +41,31 @@ type builder struct {
 	attempts int // that the chunk took
 }
 
-func (d *Delivery) newBuilder(r buffer.Reader, from, limit hydrant.Position, room int64) *builder {
+func (d *Delivery) newBuilder(r buffer.Reader, span hydrant.Span, room int64) *builder {
 	number := d.nextNumber()
 	f := d.spool.folder(number)
 	return &builder{
-		d: d, reader: r, number: number, limit: limit, room: room, at: from, folder: f,
+		d: d, reader: r, number: number, limit: span.To, room: room, at: span.From, folder: f,
 		trouble: trouble{h: &d.health},
-		id:      sinks.Batch{Pipeline: d.o.Pipeline, Destination: d.o.Destination, Log: d.log, From: from},
-		entry:   ready{batch: number, span: hydrant.Span{From: from}},
-		odd:     oddWriter{folder: f, next: from},
+		id:      sinks.Batch{Pipeline: d.o.Pipeline, Destination: d.o.Destination, Log: d.log, From: span.From},
+		entry:   ready{batch: number, span: span},
+		odd:     oddWriter{folder: f, next: span.From},
 		lease:   lease{memory: d.o.Memory, clock: d.o.Clock},
 	}
 }
 
 // fill builds until the batch ends. An error leaves nothing that could be used: abandon it.
 func (b *builder) fill(ctx context.Context) error {
-	for !b.ended && (b.limit == 0 || b.at < b.limit) {
-		if b.limit == 0 && b.at > b.entry.span.From && b.d.o.Clock.Mono() >= b.deadline {
-			break
-		}
-		draining := b.d.draining() // before the read: what it does not find then will not come
-		if err := b.lease.want(ctx, b.cost(chunkMemory)); err != nil {
+	for !b.ended && b.at < b.limit {
+		if err := b.lease.want(ctx, b.encoding()+b.chunks()); err != nil {
 			return err
 		}
 		next, err := b.reader.Read(b.at, b.limit, &b.chunk)
-		moved := next != b.at
-		switch read, rerr := b.chunk.Len(), b.take(ctx, next, err); {
-		case rerr != nil:
-			return rerr
-		case read > 0 || moved || err != nil:
-		case b.limit != 0:
-			err := fmt.Errorf("position %d: nothing to read, the batch ends at %d", b.at, b.limit)
-			if err := b.stumble(ctx, "reading the log", err); err != nil {
-				return err
-			}
-		case draining || b.d.hasLoose():
-			b.ended = true
-		default:
-			if err := b.wait(ctx); err != nil {
-				return err
-			}
+		if err == nil && next == b.at {
+			err = fmt.Errorf("position %d: nothing to read, the batch ends at %d", b.at, b.limit)
+		}
+		if err := b.take(ctx, next, err); err != nil {
+			return err
 		}
 	}
 	b.trouble.over()
@@ -98,8 +79,8 @@ func (b *builder) take(ctx context.Context, next hydrant.Position, err error) er
 	if err != nil && !errors.As(err, &damage) {
 		return b.stumble(ctx, "reading the log", err)
 	}
-	if excess := b.chunk.Cap() + b.out.Cap() - chunkMemory; excess > 0 {
-		if err := b.lease.want(ctx, b.cost(chunkMemory+excess)); err != nil {
+	if holds := b.chunk.Cap() + b.out.Cap(); holds > b.chunks() {
+		if err := b.lease.want(ctx, b.encoding()+holds); err != nil {
 			return err
 		}
 	}
@@ -111,18 +92,12 @@ func (b *builder) take(ctx context.Context, next hydrant.Position, err error) er
 		}
 	}
 	b.empty()
-	if b.limit != 0 && b.at >= b.limit {
-		return nil // damage behind the cut is the next batch's affair
-	}
 	if damage != nil {
 		if err := b.lost(damage); err != nil {
 			return err
 		}
 	}
-	b.at = max(b.at, next)
-	if b.limit != 0 {
-		b.at = min(b.at, b.limit)
-	}
+	b.at = min(max(b.at, next), b.limit)
 	return nil
 }
 
@@ -132,10 +107,7 @@ func (b *builder) records(ctx context.Context) (whole bool, err error) {
 		b.ended = true
 		return false, nil
 	}
-	if b.cut() {
-		return false, nil
-	}
-	b.see(b.chunk.At(0), b.chunk.Run)
+	b.begin(b.chunk.At(0), b.chunk.Run)
 	if err := b.judge(ctx); err != nil {
 		return false, b.stumble(ctx, "calling the function", err)
 	}
@@ -160,35 +132,12 @@ func (b *builder) records(ctx context.Context) (whole bool, err error) {
 	return true, nil
 }
 
-// cut looks for the record that reaches the size of a live batch. If it lies in the chunk, the batch gets its
-// limit there, and the chunk is read again up to it: functions get whole chunks.
-func (b *builder) cut() bool {
-	if b.limit != 0 {
-		return false
-	}
-	sum := b.entry.read.Bytes
-	for i := range b.chunk.Len() {
-		if sum += int64(len(b.chunk.At(i).Data)); sum >= b.d.o.Batch.Size {
-			b.limit = b.chunk.At(i).Pos + 1
-			return i < b.chunk.Len()-1
-		}
-	}
-	return false
-}
-
-// see notes where and when the batch begins.
-func (b *builder) see(first *hydrant.Record, run hydrant.RunID) {
+// begin notes where and when the batch begins.
+func (b *builder) begin(first *hydrant.Record, run hydrant.RunID) {
 	if b.entry.read.Records == 0 {
 		b.entry.run, b.id.Run = run, run
 		b.entry.time, b.id.Time = first.Time, first.Time
-		b.d.oldest(b.number, b.entry.span.From, first.Time)
-	}
-	b.start()
-}
-
-func (b *builder) start() {
-	if !b.seen {
-		b.seen, b.deadline = true, b.d.o.Clock.Mono()+b.d.o.Batch.Interval
+		b.d.oldest(b.entry.span.From, first.Time)
 	}
 }
 
@@ -316,13 +265,10 @@ func (b *builder) refuse(r *hydrant.Record, s suffix, v refused) (err error) {
 func (b *builder) lost(c *buffer.Corrupt) error {
 	lost := hydrant.Span{From: max(c.Lost.From, b.at), To: c.Lost.To}
 	records := c.Records
-	if b.limit != 0 && lost.To > b.limit {
-		lost.To = b.limit
-	}
+	lost.To = min(lost.To, b.limit)
 	if lost != c.Lost {
 		records = lost.Len()
 	}
-	b.start()
 	b.d.logger.Error("records are damaged", "span", lost.String(), "records", records, "err", c)
 	b.entry.damaged.Add(buffer.Totals{Records: records, Bytes: b.d.bytesOf(b.reader, lost)})
 	if lost.Len() <= 0 {
@@ -340,37 +286,27 @@ func (b *builder) stumble(ctx context.Context, what string, err error) error {
 		err = sinks.Operator(fmt.Errorf("position %d: %w", b.at, err), "report this: the log freed what a delivery had not settled")
 	}
 	b.rest()
-	b.trouble.failed(what, hydrant.Span{From: b.at, To: max(b.at, b.limit)}, err)
+	b.trouble.failed(what, hydrant.Span{From: b.at, To: b.limit}, err)
 	return b.d.pause(ctx, b.trouble.tries, hydrant.Never)
 }
 
-// wait waits for records, or for the end of the interval.
-func (b *builder) wait(ctx context.Context) error {
-	b.rest()
-	until := hydrant.Never
-	if b.seen && b.limit == 0 {
-		until = b.deadline
+// chunks is what is taken of the memory budget for what the log gives and the function makes of it.
+func (b *builder) chunks() int64 {
+	if b.d.o.Transform != nil {
+		return 2 * chunkMemory
 	}
-	err := b.d.waitFor(ctx, b.reader, b.at, until)
-	if errors.Is(err, hydrant.ErrDeadline) {
-		b.ended = true
-		return nil
-	}
-	return err
+	return chunkMemory
 }
 
-// cost is what the batch holds of the memory budget while a chunk of n bytes is worked off.
-func (b *builder) cost(n int64) int64 {
-	if b.d.o.Transform != nil && n == chunkMemory {
-		n *= 2
-	}
+// encoding is what the encoders take.
+func (b *builder) encoding() int64 {
 	encoders := int64(1)
 	for _, e := range b.errors {
 		if e != nil {
 			encoders++
 		}
 	}
-	return n + encoders*encoderMemory
+	return encoders * encoderMemory
 }
 
 // spooled is what lies in the spool, in bytes.
@@ -393,15 +329,8 @@ func (b *builder) empty() {
 
 // rest gives back the memory of the chunk.
 func (b *builder) rest() {
-	if b.chunk.Cap() > smallArena {
-		b.chunk = hydrant.Batch{}
-	}
-	b.empty()
-	if b.out.Cap() > 0 {
-		b.out = hydrant.Batch{}
-	}
-	b.verdicts = nil
-	if n := b.cost(0); b.lease.held > n {
+	b.chunk, b.out, b.verdicts = hydrant.Batch{}, hydrant.Batch{}, nil
+	if n := b.encoding(); b.lease.held > n {
 		b.lease.memory.Give(b.lease.held - n)
 		b.lease.held = n
 	}

@@ -57,11 +57,14 @@ type Delivery struct {
 	spool  spool
 	drain  <-chan struct{}
 
-	turn  hydrant.Turn     // of claiming
-	from  hydrant.Position // the next claim; the holder of turn has it
-	room  *hydrant.Memory  // the spool's share, as a budget
-	share int64            // what one batch takes of it
-	bell  hydrant.Bell     // a Done waits
+	turn   hydrant.Turn     // of claiming
+	from   hydrant.Position // the next claim; the holder of turn has it, and seen and due
+	seen   hydrant.Position // the beginning of a batch of which records have been seen
+	due    time.Duration    // when it ends at the latest
+	opened hydrant.Position // what is before it is of earlier runs
+	room   *hydrant.Memory  // the spool's share, as a budget
+	share  int64            // what one batch takes of it
+	bell   hydrant.Bell     // a Done waits
 
 	hungry                     atomic.Int32 // workers that wait for room
 	attempts, failures, number atomic.Int64
@@ -72,19 +75,13 @@ type Delivery struct {
 	journal  *journal // nil while it cannot be opened
 	held     error    // why the delivery can do nothing more until a restart
 	drains   bool
-	wake     context.CancelFunc // ends the wait for records
-	loose    []hydrant.Span     // rests of claims, oldest first
-	restored []*batch           // Ready in an earlier process, oldest first
-	parked   []error            // batches whose spooled files are damaged
-	rooms    map[uint64]int64   // of batches whose Done is not durable yet
-	progress map[uint64]begun   // batches under way
-	last     time.Time          // of the last delivery
-}
-
-// begun is a batch under way.
-type begun struct {
-	from hydrant.Position
-	time int64 // arrival of the first record, Unix ms
+	wake     context.CancelFunc         // ends the wait for records
+	loose    []hydrant.Span             // rests of claims, oldest first
+	restored []*batch                   // Ready in an earlier process, oldest first
+	parked   []error                    // batches whose spooled files are damaged
+	rooms    map[uint64]int64           // of batches whose Done is not durable yet
+	progress map[hydrant.Position]int64 // arrival of the first record of each batch under way, Unix ms
+	last     time.Time                  // of the last delivery
 }
 
 // Open reads the journal and looks at the spool. It sends nothing. A delivery whose journal cannot be used is opened
@@ -99,7 +96,7 @@ func Open(o Options) (*Delivery, error) {
 	o.Concurrency = max(1, o.Concurrency)
 	d := &Delivery{
 		o: o, log: o.Log.State().Log, logger: o.Logger.With("stream", o.Pipeline, "delivery", o.Destination),
-		rooms: map[uint64]int64{}, progress: map[uint64]begun{},
+		rooms: map[uint64]int64{}, progress: map[hydrant.Position]int64{},
 	}
 	d.health = health{clock: o.Clock, log: d.logger}
 	d.spool = spool{fs: o.FS, dir: o.Dir, lend: func(n int64) error { return d.journal.lend(n) }}
@@ -140,7 +137,7 @@ func (d *Delivery) open() error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.journal, d.from, d.held = j, s.committed, nil
+	d.journal, d.from, d.held, d.opened = j, s.committed, nil, d.o.Log.State().End
 	d.number.Store(int64(s.nextBatch) - 1)
 	for _, e := range s.open {
 		if e.ready.span.From > d.from {
@@ -160,7 +157,7 @@ func (d *Delivery) open() error {
 			b.room = n
 		}
 		d.restored = append(d.restored, b)
-		d.progress[b.ready.batch] = begun{b.span.From, b.time}
+		d.progress[b.span.From] = b.time
 	}
 	return nil
 }
@@ -341,15 +338,15 @@ func (d *Delivery) draining() bool {
 
 func (d *Delivery) nextNumber() uint64 { return uint64(d.number.Add(1)) }
 
-// oldest notes the first record of a batch under way; settledOne forgets it.
-func (d *Delivery) oldest(number uint64, from hydrant.Position, time int64) {
+// oldest notes the arrival of the first record of the batch that begins at from; settledOne forgets it.
+func (d *Delivery) oldest(from hydrant.Position, arrival int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.progress[number] = begun{from, time}
+	d.progress[from] = arrival
 }
 
-func (d *Delivery) settledOne(number uint64) {
+func (d *Delivery) settledOne(from hydrant.Position) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.progress, number)
+	delete(d.progress, from)
 }

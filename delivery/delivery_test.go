@@ -17,21 +17,30 @@ func TestBatchesEndWhereTheyShould(t *testing.T) {
 		feed  func(r *rig)
 		want  []int // records of each object
 	}{
-		{"a backlog is cut at the record that reaches the size", Batch{1000, time.Hour}, func(r *rig) {
+		{"a backlog is cut at the record that reaches the size", Batch{tenRecords, time.Hour}, func(r *rig) {
 			r.append(numbered(25, 100)...)
 		}, []int{10, 10, 5}},
-		{"a record larger than a batch is a batch", Batch{1000, time.Hour}, func(r *rig) {
+		{"a record larger than a batch is a batch", Batch{tenRecords, time.Hour}, func(r *rig) {
 			r.append(numbered(3, 5000)...)
 		}, []int{1, 1, 1}},
-		{"records that cross the size end the batch behind them", Batch{1000, time.Hour}, func(r *rig) {
+		{"records that cross the size end the batch behind them", Batch{tenRecords, time.Hour}, func(r *rig) {
 			r.append(numbered(8, 300)...)
 		}, []int{4, 4}},
-		{"one block of many batches arrives live", Batch{1000, time.Hour}, func(r *rig) {
+		{"empty records end a batch too", Batch{10 * perRecord, time.Hour}, func(r *rig) {
+			r.append(make([]string, 25)...)
+		}, []int{10, 10, 5}},
+		{"empty records that arrive one by one end a batch too", Batch{10 * perRecord, time.Hour}, func(r *rig) {
+			for range 25 {
+				r.append("")
+				synctest.Wait()
+			}
+		}, []int{10, 10, 5}},
+		{"one block of many batches arrives live", Batch{tenRecords, time.Hour}, func(r *rig) {
 			r.append(numbered(1, 100)...)
 			synctest.Wait()
 			r.append(numbered(24, 100)...)
 		}, []int{10, 10, 5}},
-		{"the interval counts from the first record", Batch{1000, 10 * time.Second}, func(r *rig) {
+		{"the interval counts from the first record", Batch{tenRecords, 10 * time.Second}, func(r *rig) {
 			r.pass(time.Minute)
 			r.append(numbered(1, 10)...)
 			r.pass(9 * time.Second)
@@ -40,14 +49,14 @@ func TestBatchesEndWhereTheyShould(t *testing.T) {
 			r.append(numbered(4, 10)...)
 			r.pass(time.Second)
 		}, []int{3, 4}},
-		{"no interval, and a batch is what is there", Batch{1000, 0}, func(r *rig) {
+		{"no interval, and a batch is what is there", Batch{tenRecords, 0}, func(r *rig) {
 			for _, n := range []int{1, 2, 3} {
 				r.append(numbered(n, 10)...)
 				synctest.Wait()
 			}
 		}, []int{1, 2, 3}},
-		{"nothing arrives and nothing is made", Batch{1000, time.Second}, func(r *rig) { r.pass(time.Hour) }, nil},
-		{"a new run begins a new batch", Batch{1000, time.Hour}, func(r *rig) {
+		{"nothing arrives and nothing is made", Batch{tenRecords, time.Second}, func(r *rig) { r.pass(time.Hour) }, nil},
+		{"a new run begins a new batch", Batch{tenRecords, time.Hour}, func(r *rig) {
 			r.append(numbered(3, 10)...)
 			synctest.Wait()
 			r.restart()

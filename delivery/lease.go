@@ -10,7 +10,6 @@ import (
 const (
 	encoderMemory = 2 << 20
 	chunkMemory   = 3 << 20
-	smallArena    = 256 << 10 // an arena up to this size is kept while waiting for records; encoderMemory covers it
 )
 
 // lease is what one batch being built has taken from the budget (I14).

@@ -42,6 +42,9 @@ type quickFile struct{ hydrant.File }
 
 func (quickFile) Sync(hydrant.Point) error { return nil }
 
+// tenRecords is the size of a batch of ten records of 100 bytes.
+const tenRecords = 10 * (100 + perRecord)
+
 // rig is one delivery on a real log, with targets that the test controls. Its tests run in a synctest bubble, so that
 // an hour of backoff costs nothing.
 type rig struct {
@@ -69,7 +72,7 @@ func inRig(t *testing.T, change func(o *Options), f func(r *rig)) {
 			Pipeline: "app", Destination: "archive", Sink: r.target, Errors: r.errs,
 			FS: quick{}, Clock: hydrant.NewSystemClock(), Rand: rand.Reader, Memory: hydrant.NewMemory(64 << 20),
 			Logger: slog.New(slog.NewTextHandler(r.lines, nil)), Go: func(_ string, f func()) { go f() },
-			Dir: filepath.Join(r.dir, "spool", "archive"), Batch: Batch{Size: 1000, Interval: time.Second}, Concurrency: 1,
+			Dir: filepath.Join(r.dir, "spool", "archive"), Batch: Batch{Size: tenRecords, Interval: time.Second}, Concurrency: 1,
 		}
 		if change != nil {
 			change(&r.o)

@@ -175,7 +175,7 @@ func (d *Delivery) settle(b *batch) error {
 		sums.Refused.Add(b.outcome.refused)
 		sums.Damaged.Add(b.outcome.damaged)
 	}
-	d.settledOne(b.ready.batch)
+	d.settledOne(b.span.From)
 	d.mu.Lock()
 	d.rooms[b.ready.batch] = b.room
 	d.mu.Unlock()

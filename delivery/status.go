@@ -68,10 +68,10 @@ func (d *Delivery) Counts() Counts {
 	d.mu.Lock()
 	j := d.journal
 	c.LastDelivery = d.last
-	first, some := d.firstUnderWay()
+	arrival, some := d.firstUnderWay()
 	d.mu.Unlock()
 	if some {
-		c.OldestPending = age(now, first.time)
+		c.OldestPending = age(now, arrival)
 	}
 	if j != nil {
 		s := j.view()
@@ -80,14 +80,15 @@ func (d *Delivery) Counts() Counts {
 	return c
 }
 
-// firstUnderWay is the oldest batch that is built or shipped. The caller holds mu.
-func (d *Delivery) firstUnderWay() (first begun, some bool) {
-	for _, b := range d.progress {
-		if !some || b.from < first.from {
-			first, some = b, true
+// firstUnderWay is when the oldest batch that waits, is built or shipped began to arrive. The caller holds mu.
+func (d *Delivery) firstUnderWay() (arrival int64, some bool) {
+	var first hydrant.Position
+	for from, time := range d.progress {
+		if !some || from < first {
+			first, arrival, some = from, time, true
 		}
 	}
-	return first, some
+	return arrival, some
 }
 
 // age of a record; never negative, whatever the clock was set to.

@@ -23,11 +23,11 @@ type batch struct {
 	room     int64 // what it holds of the spool's share
 }
 
-// claim is a span that one worker builds. Whole says that its end is known; else it is the live batch.
-type claim struct {
-	hydrant.Span
-	whole bool
-}
+// perRecord is what a record counts towards the size of a batch beside its data, in bytes: a batch of empty lines has to end too.
+const perRecord = 32
+
+// fullLook is how often a delivery that waits for its batch to become whole looks whether the log is full, which rings no bell.
+const fullLook = time.Second
 
 // work is what a worker does until there is nothing left to do, or ctx ends.
 func (d *Delivery) work(ctx context.Context) {
@@ -37,16 +37,13 @@ func (d *Delivery) work(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		if b != nil {
-			if err := d.deliver(ctx, b); err != nil {
-				return
-			}
+		if err := d.deliver(ctx, b); err != nil {
+			return
 		}
 	}
 }
 
-// next returns a batch that is Ready: one of an earlier process, or a new one. Nil: the claim held nothing. errStopped: there will
-// be none.
+// next returns a batch that is Ready: one of an earlier process, or a new one. errStopped: there will be none.
 func (d *Delivery) next(ctx context.Context, reader buffer.Reader) (*batch, error) {
 	if err := d.turn.Take(ctx, d.o.Clock); err != nil {
 		return nil, err
@@ -55,103 +52,124 @@ func (d *Delivery) next(ctx context.Context, reader buffer.Reader) (*batch, erro
 		d.turn.Give()
 		return b, nil
 	}
-	c, err := d.claim(ctx, reader)
+	span, err := d.claim(ctx, reader)
 	if err == nil {
 		err = d.takeRoom(ctx)
 	}
-	if err != nil || c.whole {
-		d.turn.Give()
-	}
+	d.turn.Give()
 	if err != nil {
 		return nil, err
 	}
-	b, err := d.build(ctx, reader, c)
-	if b == nil {
+	b, err := d.build(ctx, reader, span)
+	if err != nil {
 		d.room.Give(d.share)
 	}
 	return b, err
 }
 
-// claim finds what to build next. The caller holds the turn, and keeps it while it builds a live batch.
-func (d *Delivery) claim(ctx context.Context, reader buffer.Reader) (c claim, end error) {
+// claim finds what to build next, and waits until there is something. The caller holds the turn, and no memory: what waits to become a
+// batch lies in the log.
+func (d *Delivery) claim(ctx context.Context, reader buffer.Reader) (hydrant.Span, error) {
 	t := trouble{h: &d.health}
-	defer func() { t.end(end) }()
+	defer t.over()
 	for {
 		if s, ok := d.popLoose(); ok {
-			// What several batches of an earlier process were to cover is not made one of this.
-			if e, err := reader.Measure(s.From, d.o.Batch.Size, 0); err == nil && e.To > s.From && e.To < s.To {
-				d.putLoose(hydrant.Span{From: e.To, To: s.To})
-				s.To = e.To
-			}
-			return claim{s, true}, nil
+			return d.claimLoose(reader, s), nil
 		}
 		if err := d.journal.failed(); err != nil {
-			return claim{}, errStopped
+			return hydrant.Span{}, errStopped
 		}
-		draining := d.draining() // before the look: what it does not find then will not come
+		draining, log := d.draining(), d.o.Log.State() // before the look: what it does not find then will not come
 		from := d.from
-		extent, err := reader.Measure(from, d.o.Batch.Size, 0)
-		var damage *buffer.Corrupt
+		extent, err := reader.Measure(from, d.o.Batch.Size, perRecord)
+		if err == nil && extent.To > from {
+			d.see(from, extent.Time)
+		}
 		switch {
-		case errors.As(err, &damage):
-			return claim{hydrant.Span{From: from}, false}, nil // reading counts it
 		case err != nil:
 			t.failed("reading the log", hydrant.Span{From: from, To: from}, err)
-			if err := d.pause(ctx, t.tries, hydrant.Never); err != nil {
-				return claim{}, err
-			}
-		case extent.Whole && extent.To > from:
+			err = d.pause(ctx, t.tries, hydrant.Never)
+		case extent.To > from && (extent.Whole || draining || log.Full != nil || d.o.Clock.Mono() >= d.due):
 			d.from = extent.To
-			return claim{hydrant.Span{From: from, To: extent.To}, true}, nil
-		case d.o.Log.State().End > from:
-			return claim{hydrant.Span{From: from}, false}, nil
+			return hydrant.Span{From: from, To: extent.To}, nil
+		case extent.To > from:
+			t.over()
+			err = d.await(ctx, reader, log, extent.Left)
 		case draining:
-			return claim{}, errStopped
+			err = errStopped
 		default:
 			t.over()
-			if err := d.waitFor(ctx, reader, from, hydrant.Never); err != nil {
-				return claim{}, err
-			}
+			err = d.waitFor(ctx, reader, from, hydrant.Never)
+		}
+		if err != nil {
+			return hydrant.Span{}, err
 		}
 	}
 }
 
-// build makes a batch of a claim, as often as it takes, and makes it Ready. Room for it is taken. A live claim comes with the turn,
-// which passes on as soon as the batch has its end.
-func (d *Delivery) build(ctx context.Context, reader buffer.Reader, c claim) (made *batch, end error) {
+// claimLoose takes as much of a loose span as makes a batch: what several batches of an earlier process were to cover is not made
+// one of this.
+func (d *Delivery) claimLoose(reader buffer.Reader, s hydrant.Span) hydrant.Span {
+	e, err := reader.Measure(s.From, d.o.Batch.Size, perRecord)
+	if err == nil {
+		d.oldest(s.From, e.Time)
+		if e.To > s.From && e.To < s.To {
+			d.putLoose(hydrant.Span{From: e.To, To: s.To})
+			s.To = e.To
+		}
+	}
+	return s
+}
+
+// see notes when the first record of the next batch was seen. The caller holds the turn.
+func (d *Delivery) see(from hydrant.Position, arrival int64) {
+	if d.seen != from {
+		d.seen, d.due = from, d.o.Clock.Mono()+d.o.Batch.Interval
+		d.oldest(from, arrival)
+	}
+}
+
+// await returns when the next batch, of which left bytes were missing when the log stood as it says, may be whole or has to end: at its
+// time, when draining, and when the log is full, because only shipping frees it.
+func (d *Delivery) await(ctx context.Context, reader buffer.Reader, log buffer.State, left int64) error {
+	whole := weight(log.Appended) + left
+	for now := log; ; now = d.o.Log.State() {
+		mono := d.o.Clock.Mono()
+		outgrown := d.from < d.opened && now.End > log.End // what is new is of another run (I9)
+		if outgrown || now.Full != nil || weight(now.Appended) >= whole || mono >= d.due || d.called() {
+			return nil
+		}
+		err := d.waitFor(ctx, reader, now.End, min(d.due, mono+fullLook))
+		if err != nil && !errors.Is(err, hydrant.ErrDeadline) {
+			return err
+		}
+	}
+}
+
+// weight is what records count towards the size of a batch.
+func weight(t buffer.Totals) int64 { return t.Bytes + perRecord*t.Records }
+
+// build makes a batch of a span, as often as it takes, and makes it Ready. Room for it is taken.
+func (d *Delivery) build(ctx context.Context, reader buffer.Reader, span hydrant.Span) (*batch, error) {
 	t := trouble{h: &d.health}
-	defer func() { t.end(end) }()
-	live := !c.whole
-	defer func() {
-		if live {
-			d.turn.Give()
-		}
-	}()
+	defer t.over()
 	for {
-		b := d.newBuilder(reader, c.From, c.To, d.share)
+		b := d.newBuilder(reader, span, d.share)
 		err := b.fill(ctx)
-		if err == nil && b.at == c.From {
-			b.abandon()
-			return nil, nil
-		}
 		if err == nil {
-			if live {
-				d.from, live = b.at, false
-				d.turn.Give()
-			} else if b.at < c.To {
-				d.putLoose(hydrant.Span{From: b.at, To: c.To})
+			if b.at < span.To {
+				d.putLoose(hydrant.Span{From: b.at, To: span.To})
 			}
-			c.To = b.at
+			span.To = b.at
 			var r ready
 			if r, err = b.finish(); err == nil {
 				return d.makeReady(ctx, r)
 			}
 		}
 		if ctx.Err() == nil {
-			t.failed("building a batch", hydrant.Span{From: c.From, To: b.at}, err)
+			t.failed("building a batch", span, err)
 		}
 		b.abandon()
-		d.settledOne(b.number)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -251,9 +269,8 @@ func (d *Delivery) waitFor(ctx context.Context, r buffer.Reader, from hydrant.Po
 	defer wake()
 	d.mu.Lock()
 	d.wake = wake
-	now := d.drains || len(d.loose) > 0
 	d.mu.Unlock()
-	if now {
+	if d.called() {
 		return nil
 	}
 	err := r.Wait(wait, from, until)
@@ -285,16 +302,18 @@ func (d *Delivery) popLoose() (hydrant.Span, bool) {
 	return s, true
 }
 
-func (d *Delivery) hasLoose() bool {
+// called tells whether a wait for records has to end: a drain began, or a span came loose.
+func (d *Delivery) called() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.loose) > 0
+	return d.drains || len(d.loose) > 0
 }
 
+// popRestored returns the oldest batch of an earlier process, unless a loose span is before it: one worker delivers in order.
 func (d *Delivery) popRestored() *batch {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.restored) == 0 {
+	if len(d.restored) == 0 || len(d.loose) > 0 && d.loose[0].From < d.restored[0].span.From {
 		return nil
 	}
 	b := d.restored[0]

@@ -67,14 +67,15 @@ func measure(open Open) error {
 					left := size
 					for _, g := range all[from:] {
 						if g.run != all[from].run {
-							want.To, want.Whole = g.Pos, true
+							want.To, want.Whole, left = g.Pos, true, 0
 							break
 						}
 						if left -= int64(len(g.Data)) + perRecord; left <= 0 {
-							want.To, want.Whole = g.Pos+1, true
+							want.To, want.Whole, left = g.Pos+1, true, 0
 							break
 						}
 					}
+					want.Left = left
 					have, err := l.Reader(buffer.Filter{}).Measure(all[from].Pos, size, perRecord)
 					if err != nil || have != want {
 						return fmt.Errorf("%d bytes from %d end at %+v, want %+v: %w", size, all[from].Pos, have, want, err)
