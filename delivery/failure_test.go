@@ -204,6 +204,19 @@ func TestABatchIsGivenUpOnlyWhenTheTargetIsKnownNotToHaveIt(t *testing.T) {
 			resolve:    func(t *target, s *sinks.Shipment) error { return errRefused },
 			unresolved: true, refused: 10,
 		},
+		{
+			name: "nothing was ever sent, but the sink has left something: it is told to clear it away",
+			before: func(_ int, s *sinks.Shipment) error {
+				return errors.Join(s.Save([]byte("an upload")), sinks.Unsent(errRefused))
+			},
+			resolve: func(t *target, s *sinks.Shipment) error {
+				if string(s.Saved) != "an upload" {
+					return fmt.Errorf("the note is %q", s.Saved)
+				}
+				return nil
+			},
+			refused: 10,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

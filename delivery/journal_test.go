@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/hydrantd/hydrant"
 	"github.com/hydrantd/hydrant/buffer"
@@ -203,5 +204,68 @@ func FuzzDecodeEntry(f *testing.F) {
 			t.Errorf("%+v comes back as %+v, %v", v, again, err)
 		}
 		replay(1, []buffer.Entry{snapshot{start: 1}.entry(), e})
+	})
+}
+
+// slow is a log whose journal takes its time to sync one kind of frame.
+type slow struct {
+	buffer.Log
+	point   hydrant.Point
+	reached chan struct{}
+	goesOn  chan struct{}
+}
+
+func (l slow) Cursor(name string, start buffer.Start) (buffer.Cursor, error) {
+	c, err := l.Log.Cursor(name, start)
+	return slowCursor{c, l}, err
+}
+
+type slowCursor struct {
+	buffer.Cursor
+	l slow
+}
+
+func (c slowCursor) Write(p hydrant.Point, committed hydrant.Position, entries []buffer.Entry, snapshot func() []buffer.Entry) error {
+	if p == c.l.point {
+		close(c.l.reached)
+		<-c.l.goesOn
+	}
+	return c.Cursor.Write(p, committed, entries, snapshot)
+}
+
+func TestADoneThatRidesInTheFrameOfANoteFreesItsSpool(t *testing.T) {
+	inRig(t, func(o *Options) { o.Concurrency, o.SpoolBytes = 2, 4000 }, func(r *rig) {
+		l := slow{r.log, hydrant.PointSave, make(chan struct{}), make(chan struct{})}
+		r.o.Log = l
+		notes, end := make(chan struct{}), make(chan struct{})
+		r.target.before = func(_ int, s *sinks.Shipment) error {
+			if s.From != 11 {
+				return nil
+			}
+			<-notes
+			err := s.Save([]byte("a note"))
+			<-end
+			return err
+		}
+		want := numbered(30, 100)
+		r.append(want[:20]...)
+		r.start()
+		synctest.Wait() // the first batch is delivered, and its Done waits
+		close(notes)
+		<-l.reached // it is on its way to the disk
+		r.append(want[20:]...)
+		synctest.Wait() // the third batch waits for the room of the first
+		if n := r.target.attempts(); n != 2 {
+			t.Errorf("%d batches were sent while there is room for two", n)
+		}
+		close(l.goesOn)
+		synctest.Wait()
+		if n := r.target.attempts(); n != 3 {
+			t.Errorf("%d batches were sent when the room of the first was free, want 3", n)
+		}
+		close(end)
+		r.pass(minutes)
+		r.target.holds(t, want)
+		r.kill()
 	})
 }

@@ -94,8 +94,9 @@ func (d *Delivery) shipRecords(ctx context.Context, b *batch) (end error) {
 			made++
 			err = d.attempt(ctx, d.o.Sink.Ship, d.resend(b, m, made, resent))
 			resent = resent || err != nil && !sinks.IsUnsent(err)
-		case resent:
-			// It may be there. Only the target knows, and until it says so the batch is held: twice is worse than late.
+		case resent || b.saved[toTarget] != nil:
+			// It may be there, or have left something there that the sink has made a note of. Only the target knows, and until it says
+			// so the batch is held: twice is worse than late.
 			err = d.attempt(ctx, d.o.Sink.Resolve, d.resend(b, m, made, resent))
 		}
 		if err == nil {
@@ -234,6 +235,7 @@ func (d *Delivery) shipment(b *batch, to suffix, m *marks) *sinks.Shipment {
 			}
 			return err
 		}
+		d.sweep() // of Dones that rode along
 		d.mu.Lock()
 		b.saved[to] = note
 		d.mu.Unlock()

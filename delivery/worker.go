@@ -69,9 +69,9 @@ func (d *Delivery) next(ctx context.Context, reader buffer.Reader) (*batch, erro
 
 // claim finds what to build next, and waits until there is something. The caller holds the turn, and no memory: what waits to become a
 // batch lies in the log.
-func (d *Delivery) claim(ctx context.Context, reader buffer.Reader) (hydrant.Span, error) {
+func (d *Delivery) claim(ctx context.Context, reader buffer.Reader) (span hydrant.Span, end error) {
 	t := trouble{h: &d.health}
-	defer t.over()
+	defer func() { t.end(end) }()
 	for {
 		if s, ok := d.popLoose(); ok {
 			return d.claimLoose(reader, s), nil
@@ -150,9 +150,9 @@ func (d *Delivery) await(ctx context.Context, reader buffer.Reader, log buffer.S
 func weight(t buffer.Totals) int64 { return t.Bytes + perRecord*t.Records }
 
 // build makes a batch of a span, as often as it takes, and makes it Ready. Room for it is taken.
-func (d *Delivery) build(ctx context.Context, reader buffer.Reader, span hydrant.Span) (*batch, error) {
+func (d *Delivery) build(ctx context.Context, reader buffer.Reader, span hydrant.Span) (made *batch, end error) {
 	t := trouble{h: &d.health}
-	defer t.over()
+	defer func() { t.end(end) }()
 	for {
 		b := d.newBuilder(reader, span, d.share)
 		err := b.fill(ctx)
