@@ -334,7 +334,7 @@ func TestWhatA412Means(t *testing.T) {
 		"ours is there":               {headOf(p), false, ""},
 		"the store keeps no metadata": {reply{status: 200, header: map[string]string{"Content-Length": "4"}}, false, ""},
 		"we may not look":             {refusal(403, ""), false, ""},
-		"it was fetched away":         {refusal(404, ""), false, ""},
+		"nothing is there":            {refusal(404, ""), false, "transient"},
 		"we may not look, and may have barred it ourselves": {refusal(403, ""), true, "operator"},
 		"our bar was removed":                               {refusal(404, ""), true, "transient"},
 		"other bytes":                                       {headOf(&parcel{bytes: []byte("TEXT")}), false, "operator"},

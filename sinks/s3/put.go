@@ -91,10 +91,10 @@ func (s *store) taken(ctx context.Context, sh *sinks.Shipment, o sinks.Output, n
 		return s.explain(err, o)
 	case found == ours:
 		return nil
-	case found == absent && !n.Barred:
-		return nil // somebody has taken it away in this moment
 	case found == absent:
-		return sinks.Unsent(fmt.Errorf("s3://%s/%s: gone between two requests", o.Target, o.Name))
+		// No proof of anything: somebody answers 412 for reasons of his own, or has taken the object away in this moment. Putting
+		// it once more, if it is absent, is harmless.
+		return sinks.Unsent(fmt.Errorf("s3://%s/%s: the store says that it is there, and then that it is not", o.Target, o.Name))
 	case found == bar:
 		// A Resolve was cut off before its outcome was durable: the batch goes here after all. From now on an attempt
 		// can land without a condition, which the next Resolve has to know.
