@@ -78,15 +78,36 @@ type encoder struct {
 	stream    *stream // nil when it is finished or aborted
 	records   int64
 	size      int64 // when it is finished
+
+	// The record before was a piece of a line that goes on in the next record with this key.
+	open bool
+	key  []byte
 }
 
 // Add implements sinks.Encoder.
 func (e *encoder) Add(r *hydrant.Record) error {
+	if e.open && !bytes.Equal(e.key, r.Key) { // something of another source came between
+		if err := e.delimit(); err != nil {
+			return err
+		}
+	}
 	if _, err := e.stream.Write(r.Data); err != nil {
 		return err
 	}
 	e.records++
-	if len(e.delimiter) == 0 || bytes.HasSuffix(r.Data, e.delimiter) {
+	e.open = r.Partial
+	if e.open {
+		e.key = append(e.key[:0], r.Key...)
+		return nil
+	}
+	if bytes.HasSuffix(r.Data, e.delimiter) {
+		return nil
+	}
+	return e.delimit()
+}
+
+func (e *encoder) delimit() error {
+	if len(e.delimiter) == 0 {
 		return nil
 	}
 	_, err := e.stream.Write(e.delimiter)

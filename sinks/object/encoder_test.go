@@ -163,6 +163,40 @@ func TestDelimiters(t *testing.T) {
 	}
 }
 
+func TestPiecesOfALineAreJoinedAgain(t *testing.T) {
+	piece := func(key, data string) hydrant.Record {
+		return hydrant.Record{Key: []byte(key), Data: []byte(data), Partial: true}
+	}
+	last := func(key, data string) hydrant.Record { return hydrant.Record{Key: []byte(key), Data: []byte(data)} }
+	other := hydrant.Record{Data: []byte("other")}
+	for _, c := range []struct {
+		say     string
+		records []hydrant.Record
+		want    string
+	}{
+		{"three pieces are one line", []hydrant.Record{piece("k", "a\n"), piece("k", "b"), last("k", "c"), other}, "a\nbc\nother\n"},
+		{"a record of another source between them is a line of its own", []hydrant.Record{piece("k", "a"), other, last("k", "b")}, "a\nother\nb\n"},
+		{"a batch may end within a line", []hydrant.Record{other, piece("k", "a")}, "other\na"},
+	} {
+		sp := &spool{}
+		e, err := format(t, func(l *Layout) { l.Compression = "none" }).Encoder(someBatch, sp, "target")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range c.records {
+			if err := e.Add(&c.records[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := e.Finish(someBatch.From + hydrant.Position(len(c.records))); err != nil {
+			t.Fatal(err)
+		}
+		if got := sp.String(); got != c.want {
+			t.Errorf("%s: %q, want %q", c.say, got, c.want)
+		}
+	}
+}
+
 // lines are log lines that compress as such do.
 func lines(n int) []string {
 	r := rand.New(rand.NewPCG(1, 2))

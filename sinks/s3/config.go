@@ -62,7 +62,12 @@ type SSE struct {
 var Kind = sinks.Define(Config{Layout: object.Defaults()}, open)
 
 // Target implements config.Targeter.
-func (c *Config) Target() string { return c.Endpoint + "/" + c.Bucket }
+func (c *Config) Target() string {
+	if c.Endpoint == "" {
+		return "s3://" + c.Bucket
+	}
+	return c.Endpoint + "/" + c.Bucket
+}
 
 const (
 	whenRequired  = "when_required"
