@@ -48,7 +48,8 @@ func (e *DamagedCursor) Error() string {
 // cursorState is what the log holds of a cursor file. Guarded by Disk.mu, but for reserve.
 type cursorState struct {
 	name      string
-	committed hydrant.Position // durable
+	committed hydrant.Position
+	durable   bool // committed is, because this process synced it: what was read at the opening may be in the page cache alone
 	err       error
 	holder    *cursor // nil: not open
 	reserve   reserve
@@ -309,8 +310,8 @@ func (c *cursor) fail(err error) error {
 // settle makes committed known to the log, after it is durable.
 func (c *cursor) settle(committed hydrant.Position) {
 	c.d.mu.Lock()
-	moved := c.state.committed < committed
-	c.state.committed = committed
+	moved := c.state.committed < committed || !c.state.durable
+	c.state.committed, c.state.durable = committed, true
 	c.d.mu.Unlock()
 	if moved {
 		c.d.release()
@@ -383,7 +384,7 @@ func (d *Disk) Cursors() []CursorInfo {
 }
 
 // least is the position that every durable cursor is past, orphans included. Without a cursor it is 0: nothing has been
-// delivered. mu is held.
+// delivered. One that was not opened yet holds everything back. mu is held.
 func (d *Disk) least() hydrant.Position {
 	if len(d.cursors) == 0 {
 		return 0
@@ -391,6 +392,9 @@ func (d *Disk) least() hydrant.Position {
 	least := ^hydrant.Position(0)
 	for _, st := range d.cursors {
 		least = min(least, st.committed)
+		if !st.durable {
+			least = min(least, d.segs[0].base)
+		}
 	}
 	return least
 }
@@ -439,8 +443,8 @@ func (d *Disk) oldest(mono time.Duration) *segment {
 	return d.segs[0]
 }
 
-// remove takes the first segment off the chain. While there is a retention the removals become durable one by one: a hole
-// in the chain would look like damage.
+// remove takes the first segment off the chain. Removals become durable one by one: a hole in the chain would look like
+// damage.
 func (d *Disk) remove(s *segment) error {
 	d.mu.Lock()
 	d.segs = d.segs[1:]
@@ -459,8 +463,5 @@ func (d *Disk) remove(s *segment) error {
 	if err := d.files.forget(s); err != nil {
 		d.warn("removed segment not closed", err)
 	}
-	if d.o.Retention > 0 {
-		return hydrant.SyncDir(d.o.FS, d.logDir(), hydrant.PointSegmentDir)
-	}
-	return nil
+	return hydrant.SyncDir(d.o.FS, d.logDir(), hydrant.PointSegmentDir)
 }

@@ -167,6 +167,7 @@ func TestForgottenCursorsHoldNothingBack(t *testing.T) {
 	if got := f.log.Cursors(); len(got) != 1 || got[0].Name != "kept" || got[0].Open {
 		t.Errorf("cursors %+v", got)
 	}
+	f.cursor("kept", Oldest)
 	if h := f.log.State().Horizon; h != 4 {
 		t.Errorf("the horizon is %d", h)
 	}
@@ -329,6 +330,7 @@ func TestRetentionIsByRunningTime(t *testing.T) {
 	p.Sleep(30 * time.Minute)
 	p.Jump(-5 * time.Hour)
 	f.reopen()
+	f.cursor("archive", Oldest)
 	horizon(1, "after half an hour, and a clock that went back")
 	p.Sleep(59 * time.Minute)
 	horizon(1, "after an hour less a minute of this opening: the clock went back, so how long the log was closed is not known")

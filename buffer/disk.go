@@ -93,7 +93,6 @@ func Open(o Options) (*Disk, Recovery, error) {
 		d.files.close()
 		return nil, r.Recovery, err
 	}
-	d.release()
 	return d, r.Recovery, nil
 }
 

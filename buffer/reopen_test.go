@@ -54,3 +54,50 @@ func TestAJournalThatWasOnlyInThePageCache(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingIsFreedByACommitInThePageCache kills the process before it has synced a Done, opens the log anew, and cuts the
+// power: then the Done is gone, and what it settled must still be there (I6).
+func TestNothingIsFreedByACommitInThePageCache(t *testing.T) {
+	lost := 0
+	for seed := range uint64(20) {
+		w := sim.New(seed)
+		disk := w.NewDisk()
+		if err := w.Run(func() {
+			open := func(p *sim.Process) *fixture {
+				f := &fixture{t: t, o: Options{FS: disk.FS(p), Clock: p, Rand: p, Dir: "/log", Name: "log"}}
+				f.open()
+				return f
+			}
+			one := w.NewProcess("one", disk, 0)
+			one.Crash = &sim.CrashPlan{Point: hydrant.PointDone, Nth: 1}
+			one.Go("life", func() {
+				f := open(one)
+				c := f.cursor("c", Oldest)
+				f.append("a")
+				f.log.w.left = true
+				f.append("b")
+				_ = c.Write(hydrant.PointDone, 3, nil, nil)
+			})
+			_ = w.Root().Wait(nil, hydrant.Never, one.Gone())
+			two := w.NewProcess("two", disk, 0)
+			finish(w, two, func() { open(two) })
+			two.Kill(true)
+			three := w.NewProcess("three", disk, 0)
+			finish(w, three, func() {
+				f := open(three)
+				c := f.cursor("c", Oldest)
+				if c.Committed() == 1 {
+					lost++
+				}
+				if h := f.log.State().Horizon; h > c.Committed() {
+					t.Errorf("seed %d: the log begins at %d, the cursor stands at %d", seed, h, c.Committed())
+				}
+			})
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if lost == 0 {
+		t.Error("the Done was durable every time")
+	}
+}
