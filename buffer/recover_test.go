@@ -212,6 +212,28 @@ func contents(t *testing.T, f *fixture, disk *sim.Disk) map[string]string {
 	return all
 }
 
+func TestRecordsAreCountedWithoutACheckpoint(t *testing.T) {
+	for what, at := range map[string]int64{"head": 20, "notes": headLen + 30} {
+		f, _, _ := newSimFixture(t)
+		f.open()
+		f.append("a", "b", "c")
+		f.commit(f.cursor("archive", Oldest), 4)
+		f.reopen()
+		f.commit(f.cursor("archive", Oldest), 4)
+		f.append("d")
+		f.close()
+		if len(f.segments()) != 1 {
+			t.Fatalf("segments %q", f.segments())
+		}
+		f.patch(f.segments()[0], fileHeaderLen+at, []byte{0x55})
+		f.open()
+		if s := f.log.State(); s.Appended.Records != 4 || s.End != 5 {
+			t.Errorf("%s of the checkpoint damaged: state %+v", what, s)
+		}
+		f.close()
+	}
+}
+
 func TestOpeningChangesNoOldSegment(t *testing.T) {
 	f, disk, _ := newSimFixture(t)
 	f.open()

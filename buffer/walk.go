@@ -30,6 +30,8 @@ func (r *recovery) walk() error {
 			break
 		}
 	}
+	// Positions are dense: the number of records is known even when no checkpoint can be read.
+	r.d.fold.appended.Records = int64(r.chain[from].base) - 1
 	for _, s := range r.chain[from:] {
 		if err := r.segment(s); err != nil {
 			return err
@@ -159,10 +161,6 @@ func (r *recovery) keep(sc *scan, b *lastBlock) error {
 	}
 	if err != nil {
 		d.o.Logger.Error("notes of a block are damaged: source positions may be older than their records", "span", hydrant.Span{From: b.head.base, To: b.head.next()}.String(), "err", err)
-		if b.head.kind == kindCheckpoint {
-			// Its sums are gone. Positions are dense, so the number of records is known all the same.
-			d.fold.appended.Records = int64(b.head.base) - 1
-		}
 	}
 	d.fold.appended.Add(Totals{int64(b.head.count), b.head.bytes()})
 	if err := d.fold.apply(notes); err != nil {
