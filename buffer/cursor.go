@@ -50,6 +50,7 @@ type cursorState struct {
 	name      string
 	committed hydrant.Position
 	durable   bool // committed is, because this process synced it: what was read at the opening may be in the page cache alone
+	unmade    bool // it has no file yet, and holds back what it begins with
 	err       error
 	holder    *cursor // nil: not open
 	reserve   reserve
@@ -82,14 +83,10 @@ type journalPlace struct {
 // Cursor implements Log. Other errors: ErrInUse, a *DamagedCursor, ErrNewerFormat.
 func (d *Disk) Cursor(name string, start Start) (Cursor, error) {
 	d.mu.Lock()
-	st, known := d.cursors[name]
-	if !known {
-		// Made now, so that no segment goes that its start was chosen from.
-		st = &cursorState{name: name, committed: d.segs[0].base}
-		if start == Latest {
-			st.committed = d.end
-		}
-		d.cursors[name] = st
+	d.expect(name) // now, so that no segment goes that its start is chosen from
+	st := d.cursors[name]
+	if st.unmade && start == Latest {
+		st.committed = d.end
 	}
 	if st.holder != nil {
 		d.mu.Unlock()
@@ -98,17 +95,25 @@ func (d *Disk) Cursor(name string, start Start) (Cursor, error) {
 	c := &cursor{d: d, state: st}
 	st.holder = c
 	d.mu.Unlock()
-	err := c.open(known)
-	if err == nil {
-		return c, nil
-	}
+	err := c.open(!st.unmade)
 	d.mu.Lock()
-	st.holder = nil
-	if !known {
-		delete(d.cursors, name)
+	defer d.mu.Unlock()
+	if err != nil {
+		st.holder = nil
+		return nil, err
 	}
-	d.mu.Unlock()
-	return nil, err
+	st.unmade = false
+	return c, nil
+}
+
+// expect makes a cursor that has no file yet hold back what is kept. A disk that is too full for a journal must not cost its
+// delivery the records that others have done with. mu is held.
+func (d *Disk) expect(names ...string) {
+	for _, name := range names {
+		if d.cursors[name] == nil {
+			d.cursors[name] = &cursorState{name: name, committed: d.segs[0].base, unmade: true}
+		}
+	}
 }
 
 // open reads the journal and rewrites it into its other file, or makes it. Like the log, a journal is never appended to by
@@ -377,7 +382,9 @@ func (d *Disk) Cursors() []CursorInfo {
 	defer d.mu.Unlock()
 	var all []CursorInfo
 	for _, st := range d.cursors {
-		all = append(all, CursorInfo{st.name, st.committed, st.holder != nil, st.err})
+		if !st.unmade {
+			all = append(all, CursorInfo{st.name, st.committed, st.holder != nil, st.err})
+		}
 	}
 	slices.SortFunc(all, func(a, b CursorInfo) int { return cmp.Compare(a.Name, b.Name) })
 	return all

@@ -398,3 +398,41 @@ func TestASegmentGoesAfterTheSyncOfItsDone(t *testing.T) {
 	f.want(1, "a", "b")
 	f.close()
 }
+
+func TestACursorThatCannotBeMadeKeepsWhatItBeginsWith(t *testing.T) {
+	f := newFixture(t)
+	f.open()
+	f.commit(f.cursor("quick", Oldest), 1)
+	f.append("one")
+	f.reopen()
+	f.o.Cursors = []string{"quick", "late"}
+	temps := []string{path.Join(f.o.Dir, "cursors/late.a.tmp"), path.Join(f.o.Dir, "cursors/late.b.tmp")}
+	for range 2 {
+		quick := f.cursor("quick", Oldest)
+		for _, name := range temps {
+			if err := os.Mkdir(name, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := f.log.Cursor("late", Oldest); err == nil {
+			t.Fatal("the cursor was made where it cannot be")
+		}
+		f.commit(quick, f.log.State().End)
+		if at := f.log.State().Horizon; at != 1 {
+			t.Errorf("the oldest record kept is %d, want 1", at)
+		}
+		if n := len(f.log.Cursors()); n != 1 {
+			t.Errorf("%d cursors, want the one that is there", n)
+		}
+		for _, name := range temps {
+			if err := os.Remove(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.reopen()
+	}
+	if at := f.cursor("late", Oldest).Committed(); at != 1 {
+		t.Errorf("it begins at %d, want 1", at)
+	}
+	f.close()
+}

@@ -25,6 +25,7 @@ type Options struct {
 	Shards    int       // 0 = 1; a change closes and opens shards
 	Retention time.Duration
 	MaxBytes  int64    // of the segments; 0 = as much as the disk has
+	Cursors   []string // those that will be opened: what is kept stays for them, also while they cannot be made
 	AcceptGap []string // cursors that may be past the log's end: their positions are given up as damaged
 	Logger    *slog.Logger
 }
@@ -93,6 +94,9 @@ func Open(o Options) (*Disk, Recovery, error) {
 		d.files.close()
 		return nil, r.Recovery, err
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.expect(o.Cursors...)
 	return d, r.Recovery, nil
 }
 

@@ -85,8 +85,15 @@ func (m *machine) boot(l *life) error {
 	p := l.p
 	fsys := m.disk.FS(p)
 	logger := m.logger(m.name)
+	var names []string
+	for _, d := range m.dests {
+		if !d.off {
+			names = append(names, d.name)
+		}
+	}
 	log, _, err := buffer.Open(buffer.Options{
-		FS: fsys, Clock: p, Rand: &entropy{p, m.poor}, Dir: streamDir, Name: pipeline, Shards: m.shards, MaxBytes: m.maxBytes, Logger: logger, AcceptGap: m.acceptGap,
+		FS: fsys, Clock: p, Rand: &entropy{p, m.poor}, Dir: streamDir, Name: pipeline, Shards: m.shards, MaxBytes: m.maxBytes, Logger: logger,
+		Cursors: names, AcceptGap: m.acceptGap,
 	})
 	if errors.Is(err, buffer.ErrBehind) && m.damaged {
 		// The operator reads the message and does what it says.

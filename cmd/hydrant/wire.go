@@ -74,14 +74,16 @@ func (w *workshop) pipeline(p config.Pipeline) (*pipeline, error) {
 	}
 	dir := filepath.Join(w.dataDir, "streams", p.Name)
 	spools := make([]int64, len(p.Destinations))
+	names := make([]string, len(p.Destinations))
 	logBytes := int64(p.Buffer.MaxBytes)
 	for i, d := range p.Destinations {
 		spools[i] = spoolShare(d, int64(p.Buffer.MaxBytes), len(p.Destinations))
 		logBytes -= spools[i]
+		names[i] = d.Name
 	}
 	log, recovery, err := buffer.Open(buffer.Options{
 		FS: w.fs, Clock: w.clock, Rand: rand.Reader, Dir: dir, Name: p.Name, Shards: p.Buffer.Shards,
-		Retention: p.Buffer.Retention, MaxBytes: logBytes, AcceptGap: w.acceptGap[p.Name], Logger: w.log,
+		Retention: p.Buffer.Retention, MaxBytes: logBytes, Cursors: names, AcceptGap: w.acceptGap[p.Name], Logger: w.log,
 	})
 	if errors.Is(err, buffer.ErrNewerFormat) {
 		return nil, err
