@@ -1,5 +1,7 @@
 package hydrant
 
+import "unsafe"
+
 // Batch is a reusable arena of records: one block of bytes and an index into it.
 // The zero Batch is empty and ready. It is not safe for use by several goroutines at once.
 type Batch struct {
@@ -10,7 +12,11 @@ type Batch struct {
 	arena   []byte
 	records []Record
 	bytes   int64
+	leans   int64 // see Lean
 }
+
+// recordSize is what the index takes for each record, in bytes.
+const recordSize = int64(unsafe.Sizeof(Record{}))
 
 // Append copies r, its key and its data included, to the end of the batch.
 func (b *Batch) Append(r Record) {
@@ -42,6 +48,9 @@ func (b *Batch) View(r Record) {
 	b.bytes += int64(len(r.Data))
 }
 
+// Lean counts n bytes outside the batch that records given to View alias, until the batch is reset.
+func (b *Batch) Lean(n int64) { b.leans += n }
+
 // Len is the number of records, Bytes the sum of their data.
 func (b *Batch) Len() int     { return len(b.records) }
 func (b *Batch) Bytes() int64 { return b.bytes }
@@ -54,7 +63,8 @@ func (b *Batch) Reset() {
 	clear(b.records)
 	b.Log, b.Run = LogID{}, RunID{}
 	b.arena, b.records, b.bytes = b.arena[:0], b.records[:0], 0
+	b.leans = 0
 }
 
-// Cap is the memory that the batch holds, in bytes: what its owner accounts for.
-func (b *Batch) Cap() int64 { return int64(cap(b.arena)) }
+// Cap is the memory that the batch holds, its index and what it leans on included, in bytes: what its owner accounts for.
+func (b *Batch) Cap() int64 { return int64(cap(b.arena)) + int64(cap(b.records))*recordSize + b.leans }

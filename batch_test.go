@@ -51,6 +51,24 @@ func TestResetKeepsMemoryAndForgetsRecords(t *testing.T) {
 	}
 }
 
+func TestCapCountsTheIndexAndWhatIsLeantOn(t *testing.T) {
+	var b hydrant.Batch
+	for range 10_000 {
+		b.View(hydrant.Record{})
+	}
+	index := b.Cap()
+	if index < 10_000*100 || index > 10_000*200 {
+		t.Errorf("10000 empty records take %d bytes", index)
+	}
+	b.Lean(1 << 20)
+	if b.Cap() != index+1<<20 {
+		t.Errorf("%d bytes, %d of them leant on; want %d more", b.Cap(), 1<<20, index)
+	}
+	if b.Reset(); b.Cap() != index {
+		t.Errorf("after Reset: %d bytes, want %d", b.Cap(), index)
+	}
+}
+
 func TestNamesOfIdentities(t *testing.T) {
 	log := hydrant.LogID{0, 1, 2, 3, 4, 5, 6, 7, 8, 0xff}
 	run := hydrant.RunID{0x1f, 0x2e, 0x33, 0xaa}

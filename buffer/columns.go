@@ -321,40 +321,61 @@ func (c *columns) empty() bool {
 	return len(c.keys)+len(c.times)+len(c.origins)+len(c.attrs)+len(c.marks) == 0
 }
 
-// decodeRun calls into with each record of a run that checkRun has verified; into ends it by false. Key and Data alias b;
-// Attrs are table's, which is needed only when r.needsNotes().
-func (h *head) decodeRun(r *shardRun, b []byte, table attrTable, into func(hydrant.Record) bool) error {
+// decoder decodes a run that checkRun has verified, in as many steps as one likes.
+type decoder struct {
+	columns
+	run  shardRun
+	base hydrant.Position // of the block
+	time int64
+	at   uint32 // the record that comes next
+	data []byte // from there on
+}
+
+// decoder begins with the run stored in b. Key and Data of its records alias b; Attrs are table's, which is needed only when
+// r.needsNotes().
+func (h *head) decoder(r *shardRun, b []byte, table attrTable) (*decoder, error) {
 	if len(b) != r.stored() {
-		return fmt.Errorf("%w: run of %d bytes, want %d", errNoBlock, len(b), r.stored())
+		return nil, fmt.Errorf("%w: run of %d bytes, want %d", errNoBlock, len(b), r.stored())
 	}
-	var c columns
-	if err := c.open(r, b[:r.metaLen], table); err != nil {
-		return err
-	}
-	data := b[r.metaLen:]
-	for i := range r.count {
-		if len(data) < 4 {
+	d := &decoder{run: *r, base: h.base, time: h.time, data: b[r.metaLen:]}
+	return d, d.open(r, b[:r.metaLen], table)
+}
+
+// next is the position of the record that comes next.
+func (d *decoder) next() hydrant.Position { return d.base + hydrant.Position(d.run.first+d.at) }
+
+// each calls into with the records that are left; into ends it by false, behind the record it was called with.
+func (d *decoder) each(into func(hydrant.Record) bool) error {
+	for d.at < d.run.count {
+		if len(d.data) < 4 {
 			return errShortRun
 		}
-		n := uint64(binary.LittleEndian.Uint32(data)) + 4
-		if n > uint64(len(data)) {
+		n := uint64(binary.LittleEndian.Uint32(d.data)) + 4
+		if n > uint64(len(d.data)) {
 			return errShortRun
 		}
-		rec := hydrant.Record{
-			Pos: h.base + hydrant.Position(r.first+i), Shard: r.shard, Time: h.time, Data: data[4:n:n],
-		}
-		if r.flags != 0 && !c.fill(r.flags, &rec) {
+		rec := hydrant.Record{Pos: d.next(), Shard: d.run.shard, Time: d.time, Data: d.data[4:n:n]}
+		if d.run.flags != 0 && !d.fill(d.run.flags, &rec) {
 			return errShortRun
 		}
+		d.at, d.data = d.at+1, d.data[n:]
 		if !into(rec) {
 			return nil
 		}
-		data = data[n:]
 	}
-	if len(data) > 0 || !c.empty() {
+	if len(d.data) > 0 || !d.empty() {
 		return errShortRun
 	}
 	return nil
+}
+
+// decodeRun calls into with each record of a run that checkRun has verified; into ends it by false.
+func (h *head) decodeRun(r *shardRun, b []byte, table attrTable, into func(hydrant.Record) bool) error {
+	d, err := h.decoder(r, b, table)
+	if err != nil {
+		return err
+	}
+	return d.each(into)
 }
 
 // payloadSize is the most that the records and notes of a Write add to the block they go into, beyond head, directory and

@@ -71,7 +71,7 @@ type Filter struct {
 // Reader reads by position. It is for one goroutine at a time.
 type Reader interface {
 	// Read appends to into the records from position from on (to limit, exclusive, unless that is 0), until into
-	// holds at least Hint bytes or the durable end, a change of run or damage is reached. It returns the position to go
+	// holds at least Hint bytes or HintRecords records, or the durable end, a change of run or damage is reached. It returns the position to go
 	// on from. It never waits: next == from and nil means there is nothing yet. A *Corrupt says which span cannot
 	// be read (next is behind it); what was read before it is in into. ErrLapsed: from is before the horizon.
 	Read(from, limit hydrant.Position, into *hydrant.Batch) (next hydrant.Position, err error)
@@ -86,9 +86,12 @@ type Reader interface {
 	Wait(ctx context.Context, from hydrant.Position, until time.Duration) error
 }
 
-// Hint is how many bytes a Read aims at: the chunk that functions get. A Read holds one block or shard run more at
-// the most.
-const Hint = 1 << 20
+// Hint is how many bytes, and HintRecords how many records, a Read aims at: the chunk that functions get. A Read holds one
+// block or shard run more at the most, and of a run with more records than that only as many.
+const (
+	Hint        = 1 << 20
+	HintRecords = 8192
+)
 
 // Extent is what Measure found.
 type Extent struct {

@@ -10,18 +10,34 @@ import (
 	"github.com/hydrantd/hydrant"
 )
 
-// reader implements Reader. Between two calls it holds its buffer and where it was, no file.
+// reader implements Reader. Between two calls it holds its buffer and where it was, no file; and a run of which only some
+// records were read.
 type reader struct {
 	d    *Disk
 	f    Filter
 	win  window
 	raw  []byte
+	kept keptRun
 	last struct { // behind the block that was read last
 		seg   *segment
 		at    int64
 		pos   hydrant.Position
 		bytes int64
 	}
+}
+
+// keptRun is a run with more records than one Read takes: verified once, decoded step by step.
+type keptRun struct {
+	seg   *segment
+	at    int64 // of its block
+	shard uint32
+	buf   []byte
+	rest  *decoder
+}
+
+// of tells whether it is run s of the block under b.
+func (k *keptRun) of(b *found, s *shardRun) bool {
+	return k.seg != nil && k.seg == b.f.seg && k.at == b.at && k.shard == s.shard
 }
 
 // Reader implements Log.
@@ -151,7 +167,7 @@ func (r *reader) corrupt(p place, at int64, lost hydrant.Span, why string) *Corr
 // Read implements Reader.
 func (r *reader) Read(from, limit hydrant.Position, into *hydrant.Batch) (hydrant.Position, error) {
 	pos := from
-	for into.Bytes() < Hint && (limit == 0 || pos < limit) {
+	for !enough(into) && (limit == 0 || pos < limit) {
 		b, err := r.find(pos)
 		if err != nil && pos > from {
 			return pos, nil // told by the next Read, if it is still so
@@ -170,6 +186,9 @@ func (r *reader) Read(from, limit hydrant.Position, into *hydrant.Batch) (hydran
 	}
 	return pos, nil
 }
+
+// enough tells whether a Read is done.
+func enough(into *hydrant.Batch) bool { return into.Bytes() >= Hint || into.Len() >= HintRecords }
 
 // block reads records from pos on out of the block found. It returns pos and nil when the block is of another run than
 // what is in into.
@@ -197,7 +216,7 @@ func (r *reader) block(b *found, pos, limit hydrant.Position, into *hydrant.Batc
 		if span.To <= pos || span.From >= end || r.f.One && s.shard != r.f.Shard {
 			continue
 		}
-		if into.Bytes() >= Hint {
+		if enough(into) {
 			return max(pos, span.From), nil
 		}
 		if s.needsNotes() && !asked {
@@ -208,8 +227,13 @@ func (r *reader) block(b *found, pos, limit hydrant.Position, into *hydrant.Batc
 		if s.needsNotes() {
 			err = tableErr
 		}
-		if err == nil {
-			err = r.records(b, s, table, max(pos, span.From), min(end, span.To), into)
+		if to := min(end, span.To); err == nil && s.count > HintRecords {
+			var next hydrant.Position
+			if next, err = r.some(b, s, table, max(pos, span.From), to, into); err == nil && next < to {
+				return next, nil
+			}
+		} else if err == nil {
+			err = r.records(b, s, table, max(pos, span.From), to, into)
 		}
 		if err != nil {
 			if !errors.Is(err, errNoBlock) {
@@ -238,6 +262,37 @@ func (r *reader) records(b *found, s *shardRun, table attrTable, from, to hydran
 		}
 		return rec.Pos+1 < to
 	})
+}
+
+// some decodes records of a run from from up to to until the batch has enough, and returns the position behind the last one.
+func (r *reader) some(b *found, s *shardRun, table attrTable, from, to hydrant.Position, into *hydrant.Batch) (hydrant.Position, error) {
+	k := &r.kept
+	if !k.of(b, s) {
+		r.kept = keptRun{seg: b.f.seg, at: b.at, shard: s.shard, buf: make([]byte, s.stored())} // batches alias the one before
+		if err := b.stored(&b.block, s, k.buf); err != nil {
+			r.kept = keptRun{}
+			return from, err
+		}
+	}
+	if k.rest == nil || k.rest.next() > from {
+		var err error
+		if k.rest, err = b.block.decoder(s, k.buf, table); err != nil {
+			r.kept = keptRun{}
+			return from, err
+		}
+	}
+	into.Lean(int64(len(k.buf)))
+	err := k.rest.each(func(rec hydrant.Record) bool {
+		if rec.Pos >= from {
+			into.View(rec)
+		}
+		return rec.Pos+1 < to && (rec.Pos < from || !enough(into))
+	})
+	next := k.rest.next()
+	if err != nil || next >= to {
+		r.kept = keptRun{} // who waits for a sink now holds no memory (I14)
+	}
+	return next, err
 }
 
 // clip ends what is lost at limit: what is behind that is another batch's.
@@ -329,9 +384,12 @@ func (r *reader) measure(b *found, pos hydrant.Position, perRecord int64, left *
 // cut finds the record of a run with which left is used up, from pos on, and returns the position behind it; 0 when there
 // is none.
 func (r *reader) cut(b *found, s *shardRun, pos hydrant.Position, perRecord int64, left *int64) (hydrant.Position, error) {
-	buf := make([]byte, s.stored())
-	if err := b.stored(&b.block, s, buf); err != nil {
-		return 0, err
+	buf := r.kept.buf
+	if !r.kept.of(b, s) {
+		buf = make([]byte, s.stored())
+		if err := b.stored(&b.block, s, buf); err != nil {
+			return 0, err
+		}
 	}
 	var to hydrant.Position
 	first := b.block.base + hydrant.Position(s.first)
