@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hydrantd/hydrant"
@@ -188,22 +189,23 @@ func (d *Disk) write(g *group) error {
 	if err := d.raiseReserves(g.size); err != nil {
 		return err
 	}
+	s := scratches.Get().(*scratch)
+	defer s.release()
 	for {
 		if err := d.room(g.size); err != nil {
 			return err
 		}
-		b := d.gather(g)
+		b := d.gather(g, s)
 		w := &d.w
 		b.head.seq, b.head.prev = w.seq, w.prev
-		w.buf = appendBlock(w.buf[:0], &w.seg.salt, &b.head, b.recs, b.notes)
-		_, err := w.file.WriteAt(w.buf, w.at)
+		s.buf = appendBlock(s.buf[:0], &w.seg.salt, &b.head, b.recs, b.notes)
+		_, err := w.file.WriteAt(s.buf, w.at)
 		if err == nil {
 			err = w.file.Sync(hydrant.PointBlock)
 			if err != nil && !hydrant.Sabotaged(hydrant.RulePoisonOnFsync) {
 				return d.failedSync(err) // I7
 			}
 			d.publish(g, b)
-			clear(w.recs)
 			return nil
 		}
 		if err := d.abandon(err); err != nil {
@@ -238,8 +240,35 @@ type sealed struct {
 	notes []Note
 }
 
+// scratch is the memory in which a group becomes a block.
+type scratch struct {
+	buf  []byte
+	recs []hydrant.Record
+}
+
+// scratches are those of the whole process: what they take goes with the blocks that are being written, not with the number of
+// logs.
+var scratches = sync.Pool{New: func() any { return &scratch{} }}
+
+// What is larger is not kept: of an oversized Write, or of a group of tiny records.
+const (
+	keptBlock   = 2 * groupSize
+	keptRecords = 8192
+)
+
+func (s *scratch) release() {
+	clear(s.recs)
+	if cap(s.recs) > keptRecords {
+		s.recs = nil
+	}
+	if cap(s.buf) > keptBlock {
+		s.buf = nil
+	}
+	scratches.Put(s)
+}
+
 // gather sorts the records of g by lane, which gives them their positions, and makes the block.
-func (d *Disk) gather(g *group) *sealed {
+func (d *Disk) gather(g *group, s *scratch) *sealed {
 	running, wall := d.now()
 	b := &sealed{head: head{kind: kindData, base: d.end, time: running, wall: wall, run: d.run}}
 	at := make([]int, len(d.lanes.ids)+1) // where the records of a lane go next
@@ -258,10 +287,11 @@ func (d *Disk) gather(g *group) *sealed {
 	for i := 1; i < len(at); i++ {
 		at[i] += at[i-1]
 	}
-	if cap(d.w.recs) < total {
-		d.w.recs = make([]hydrant.Record, total)
+	if cap(s.recs) < total {
+		s.recs = make([]hydrant.Record, total)
 	}
-	recs := d.w.recs[:total]
+	s.recs = s.recs[:total]
+	recs := s.recs
 	for _, p := range g.writes {
 		p.receipt = Receipt{Log: d.id, Run: d.run, Time: running, first: d.end}
 		if p.per != nil {
@@ -294,7 +324,7 @@ func (d *Disk) publish(g *group, b *sealed) {
 	for i := range b.recs {
 		bytes += int64(len(b.recs[i].Data))
 	}
-	w.at, w.seq, w.prev, w.bare = w.at+int64(len(w.buf)), w.seq+1, b.head.crc, true
+	w.at, w.seq, w.prev, w.bare = w.at+int64(b.head.length), w.seq+1, b.head.crc, true
 	d.mu.Lock()
 	d.end += hydrant.Position(len(b.recs))
 	w.seg.next, w.seg.limit = d.end, w.at
@@ -304,9 +334,6 @@ func (d *Disk) publish(g *group, b *sealed) {
 	d.mu.Unlock()
 	if bad != nil {
 		panic("BUG: " + bad.Error()) // Append has looked at them
-	}
-	if cap(w.buf) > 2*groupSize {
-		w.buf = nil // of an oversized group: not kept
 	}
 	d.grown.Ring()
 }

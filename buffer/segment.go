@@ -59,9 +59,6 @@ type writer struct {
 	begun  time.Duration // Mono
 	left   bool          // the segment is given up: the next block goes into a new one
 	bare   bool          // the last block carries something, and nothing proves it yet
-
-	buf  []byte
-	recs []hydrant.Record
 }
 
 // fullness is why the log takes nothing at the moment.

@@ -3,6 +3,7 @@ package buffer
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -141,4 +142,37 @@ func TestALargeRunIsReadFromAnywhere(t *testing.T) {
 		t.Errorf("damaged: %d records up to %d: %v", into.Len(), next, err)
 	}
 	f.close()
+}
+
+// TestALogHoldsNoMemoryBetweenAppends appends many records and large ones to many logs: what that took must not stay.
+func TestALogHoldsNoMemoryBetweenAppends(t *testing.T) {
+	var logs []*fixture
+	for range 12 {
+		f, _, _ := newSimFixture(t)
+		f.open()
+		logs = append(logs, f)
+	}
+	heap := func() int64 {
+		var m runtime.MemStats
+		for range 3 { // what a pool holds goes with the second collection
+			runtime.GC()
+		}
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	tiny := make([]string, 20_000)
+	before := heap()
+	for _, f := range logs {
+		f.append(tiny...)
+	}
+	// The disks of the simulation are in the heap, too.
+	if grown := heap() - before; grown > int64(len(logs))<<20 {
+		t.Errorf("%d logs hold %d bytes more after an append each", len(logs), grown)
+	}
+	for _, f := range logs {
+		if sent := f.log.State().End - 1; sent != 20_000 {
+			t.Errorf("%d records", sent)
+		}
+		f.close()
+	}
 }
