@@ -82,12 +82,7 @@ func (a *admin) routes() http.Handler {
 	m := http.NewServeMux()
 	m.Handle("GET /metrics", promhttp.HandlerFor(a.daemon.meters.registry, promhttp.HandlerOpts{Registry: a.daemon.meters.registry}))
 	m.HandleFunc("GET /healthz", a.check(a.daemon.healthy))
-	m.HandleFunc("GET /readyz", a.check(func() error {
-		if !a.daemon.ready.Load() {
-			return errors.New("the doors are closed")
-		}
-		return nil
-	}))
+	m.HandleFunc("GET /readyz", a.check(a.daemon.takesRecords))
 	m.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		out := json.NewEncoder(w)
@@ -107,13 +102,27 @@ func (a *admin) check(f func() error) http.HandlerFunc {
 	}
 }
 
+// takesRecords says why some of the doors, or all of them, take no records in.
+func (d *daemon) takesRecords() error {
+	if !d.ready.Load() {
+		return errors.New("the doors are closed")
+	}
+	for _, p := range d.pipelines {
+		if err := p.now().err; err != nil {
+			return fmt.Errorf("%s holds: %w", p.name, err)
+		}
+	}
+	return nil
+}
+
 // healthy says why a restart would help: a log that is poisoned. A full buffer or a dead sink are no reason.
 func (d *daemon) healthy() error {
 	for _, p := range d.pipelines {
-		if p.log == nil {
+		log := p.now().log
+		if log == nil {
 			continue
 		}
-		if err := p.log.State().Poisoned; err != nil {
+		if err := log.State().Poisoned; err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}

@@ -79,6 +79,7 @@ type daemon struct {
 	memories  [2]*hydrant.Memory // the doors', the deliveries'
 	pipelines []*pipeline
 	started   time.Time
+	once      bool        // run --once
 	ready     atomic.Bool // the doors take records in
 }
 
@@ -181,6 +182,7 @@ func (d *daemon) finite() error {
 // run works until it is told to stop, or with once until everything that was there is delivered. Stages start bottom up and
 // stop top down; what is acknowledged is on disk at any time, so that any of this may be cut short.
 func (d *daemon) run(once bool) error {
+	d.once = once
 	signalled, release := d.group.signals(func(s os.Signal) { d.log.Warn("second signal, ending at once", "signal", s.String()) })
 	defer release()
 	progress := d.progress(once)
@@ -265,19 +267,18 @@ func (d *daemon) deliver(drain bool) func(ctx context.Context, stop <-chan struc
 		defer cancel()
 		var ends []<-chan struct{}
 		for _, p := range d.pipelines {
-			for _, o := range p.deliveries {
-				if o.err != nil {
-					continue
-				}
-				ended := make(chan struct{})
-				ends = append(ends, ended)
-				d.group.Go("delivery "+p.name+"/"+o.name, func() {
-					defer close(ended)
-					if err := o.Run(ctx, stop); err != nil && ctx.Err() == nil {
-						d.log.Error("a delivery ended", "stream", p.name, "delivery", o.name, "err", err)
-					}
-				})
+			if !d.reopens(p) {
+				ends = append(ends, d.deliverOf(ctx, stop, p)...)
+				continue
 			}
+			ended := make(chan struct{})
+			ends = append(ends, ended)
+			d.group.Go("open "+p.name, func() {
+				defer close(ended)
+				if d.reopen(ctx, stop, p) {
+					d.await(d.deliverOf(ctx, stop, p))
+				}
+			})
 		}
 		if !drain {
 			_ = d.clock.Wait(ctx, hydrant.Never, stop) // both end the deliveries
@@ -285,6 +286,24 @@ func (d *daemon) deliver(drain bool) func(ctx context.Context, stop <-chan struc
 		}
 		d.await(ends)
 	}
+}
+
+// deliverOf starts the deliveries of p, and returns what they close at their ends.
+func (d *daemon) deliverOf(ctx context.Context, stop <-chan struct{}, p *pipeline) (ends []<-chan struct{}) {
+	for _, o := range p.now().deliveries {
+		if o.err != nil {
+			continue
+		}
+		ended := make(chan struct{})
+		ends = append(ends, ended)
+		d.group.Go("delivery "+p.name+"/"+o.name, func() {
+			defer close(ended)
+			if err := o.Run(ctx, stop); err != nil && ctx.Err() == nil {
+				d.log.Error("a delivery ended", "stream", p.name, "delivery", o.name, "err", err)
+			}
+		})
+	}
+	return ends
 }
 
 // await returns when all of ends are closed.
@@ -305,7 +324,7 @@ func (i *intake) run(ctx context.Context, stop <-chan struct{}) {
 	ends := []<-chan struct{}{served}
 	for _, p := range i.pipelines {
 		for _, s := range p.doors {
-			if p.err != nil {
+			if p.now().err != nil && !i.reopens(p) {
 				i.failed.Store(true)
 				continue
 			}
@@ -313,7 +332,12 @@ func (i *intake) run(ctx context.Context, stop <-chan struct{}) {
 			ends = append(ends, ended)
 			i.group.Go("source "+s.String(), func() {
 				defer close(ended)
-				err := s.run(ctx, stop, p.log)
+				_ = i.clock.Wait(ctx, hydrant.Never, p.opened, stop)
+				log := p.now().log
+				if log == nil {
+					return // it could not be opened to the end
+				}
+				err := s.run(ctx, stop, log)
 				switch {
 				case err != nil && ctx.Err() == nil:
 					i.failed.Store(true)
@@ -345,7 +369,7 @@ func isClosed(ch <-chan struct{}) bool {
 // sayLeft tells what is not delivered yet.
 func (d *daemon) sayLeft() {
 	for _, p := range d.pipelines {
-		for _, o := range p.deliveries {
+		for _, o := range p.now().deliveries {
 			if n := o.pending(); n > 0 {
 				d.log.Warn("records are left for the next start", "stream", p.name, "delivery", o.name, "records", n)
 			}

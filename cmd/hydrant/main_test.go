@@ -100,6 +100,7 @@ func TestScripts(t *testing.T) {
 			"exits":   exits,
 			"ready":   ready,
 			"closing": closing,
+			"holding": holding,
 			"get":     get,
 			"post":    post,
 			"free":    free,
@@ -164,6 +165,13 @@ func until(ok func() bool) bool {
 func ready(ts *testscript.TestScript, _ bool, args []string) {
 	if !until(func() bool { status, _ := askSocket(ts.MkAbs(args[0]), "/readyz"); return status == 200 }) {
 		ts.Fatalf("the daemon on %s is not ready", args[0])
+	}
+}
+
+// holding DIR: waits until the daemon on that data_dir answers, and says that it takes not all records in.
+func holding(ts *testscript.TestScript, _ bool, args []string) {
+	if !until(func() bool { status, _ := askSocket(ts.MkAbs(args[0]), "/readyz"); return status == 503 }) {
+		ts.Fatalf("the daemon on %s does not hold", args[0])
 	}
 }
 

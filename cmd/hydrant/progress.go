@@ -35,10 +35,11 @@ type tally struct {
 func (d *daemon) tally() tally {
 	t := tally{at: d.clock.Mono()}
 	for _, p := range d.pipelines {
-		if p.log != nil {
-			t.appended.Add(p.log.State().Appended)
+		now := p.now()
+		if now.log != nil {
+			t.appended.Add(now.log.State().Appended)
 		}
-		for _, o := range p.deliveries {
+		for _, o := range now.deliveries {
 			if o.err != nil {
 				t.trouble, t.unknown = fmt.Sprintf("%s/%s: %s", p.name, o.name, o.err), true
 				continue

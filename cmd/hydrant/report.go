@@ -91,14 +91,15 @@ func (d *daemon) report() report {
 		DataDir: d.cfg.DataDir, Pipelines: map[string]pipelineReport{},
 	}
 	for _, p := range d.pipelines {
-		out := pipelineReport{MaxBytes: p.maxBytes, Destinations: map[string]outletReport{}, Error: text(p.err)}
+		now := p.now()
+		out := pipelineReport{MaxBytes: p.maxBytes, Destinations: map[string]outletReport{}, Error: text(now.err)}
 		for _, s := range p.doors {
 			out.Sources = append(out.Sources, s.report())
 		}
-		if p.log != nil {
-			out.state(p.log.State())
+		if now.log != nil {
+			out.state(now.log.State())
 		}
-		for _, o := range p.deliveries {
+		for _, o := range now.deliveries {
 			out.Destinations[o.name] = o.report()
 		}
 		r.Pipelines[p.name] = out

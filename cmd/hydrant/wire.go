@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/hydrantd/hydrant"
@@ -26,14 +27,31 @@ import (
 //
 // Everything is opened before anything runs; what starts and stops it is daemon.go.
 
-// pipeline is one stream, wired. What could not be opened holds by itself: err says why, and the rest goes on (I16).
+// pipeline is one stream, wired.
 type pipeline struct {
-	name       string
-	maxBytes   int64
+	name     string
+	maxBytes int64
+	doors    []*door
+	open     func() (parts, error) // again, when it could not be opened
+	opened   chan struct{}         // closed once the log is open
+
+	mu sync.Mutex
+	parts
+}
+
+// parts are those of a pipeline that need its log. What could not be opened holds by itself: err says why, and the rest
+// goes on (I16).
+type parts struct {
 	log        buffer.Log // nil with err
 	err        error
-	doors      []*door
 	deliveries []*outlet
+}
+
+// now is what the pipeline has at the moment.
+func (p *pipeline) now() parts {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.parts
 }
 
 // outlet is one destination of a pipeline: its delivery, or why there is none.
@@ -64,7 +82,9 @@ type workshop struct {
 // pipeline opens the log of p, its doors and its deliveries. An error is one that must stop the start: a door that
 // cannot be opened, or a log of a newer version.
 func (w *workshop) pipeline(p config.Pipeline) (*pipeline, error) {
-	out := &pipeline{name: p.Name, maxBytes: int64(p.Buffer.MaxBytes)}
+	out := &pipeline{
+		name: p.Name, maxBytes: int64(p.Buffer.MaxBytes), opened: make(chan struct{}), open: func() (parts, error) { return w.parts(p) },
+	}
 	for _, part := range p.Sources {
 		door, err := w.door(p.Name, part)
 		if err != nil {
@@ -72,6 +92,20 @@ func (w *workshop) pipeline(p config.Pipeline) (*pipeline, error) {
 		}
 		out.doors = append(out.doors, door)
 	}
+	var err error
+	if out.parts, err = out.open(); err != nil {
+		return nil, err
+	}
+	if out.err != nil {
+		w.log.Error("the log of a pipeline cannot be opened, the pipeline holds", "stream", p.Name, "err", out.err)
+	} else {
+		close(out.opened)
+	}
+	return out, nil
+}
+
+// parts opens the log of p and its deliveries. An error: the log is of a newer version.
+func (w *workshop) parts(p config.Pipeline) (out parts, err error) {
 	dir := filepath.Join(w.dataDir, "streams", p.Name)
 	spools := make([]int64, len(p.Destinations))
 	names := make([]string, len(p.Destinations))
@@ -85,18 +119,17 @@ func (w *workshop) pipeline(p config.Pipeline) (*pipeline, error) {
 		FS: w.fs, Clock: w.clock, Rand: rand.Reader, Dir: dir, Name: p.Name, Shards: p.Buffer.Shards,
 		Retention: p.Buffer.Retention, MaxBytes: logBytes, Cursors: names, AcceptGap: w.acceptGap[p.Name], Logger: w.log,
 	})
-	if errors.Is(err, buffer.ErrNewerFormat) {
-		return nil, err
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, buffer.ErrNewerFormat):
+		return parts{}, err
+	case err != nil:
 		out.err = err
-		w.log.Error("the log of a pipeline cannot be opened, the pipeline holds", "stream", p.Name, "err", err)
-	} else {
+	default:
 		out.log = log
 		w.recovered(p.Name, recovery)
 	}
 	for i, d := range p.Destinations {
-		out.deliveries = append(out.deliveries, w.outlet(out, d, filepath.Join(dir, "spool", d.Name), spools[i]))
+		out.deliveries = append(out.deliveries, w.outlet(&out, p.Name, d, filepath.Join(dir, "spool", d.Name), spools[i]))
 	}
 	return out, nil
 }
@@ -129,23 +162,23 @@ func (w *workshop) door(stream string, part config.Part) (*door, error) {
 }
 
 // outlet opens the sinks and the delivery of one destination.
-func (w *workshop) outlet(p *pipeline, d config.Destination, spool string, spoolBytes int64) *outlet {
+func (w *workshop) outlet(p *parts, stream string, d config.Destination, spool string, spoolBytes int64) *outlet {
 	o := &outlet{name: d.Name, target: target(d.Sink), batch: d.Batch}
 	o.err = p.err
 	if o.err == nil {
-		o.err = w.deliver(o, p, d, spool, spoolBytes)
+		o.err = w.deliver(o, p.log, stream, d, spool, spoolBytes)
 		if o.err != nil {
-			w.log.Error("a destination cannot be opened, it holds", "stream", p.name, "delivery", d.Name, "err", o.err)
+			w.log.Error("a destination cannot be opened, it holds", "stream", stream, "delivery", d.Name, "err", o.err)
 		}
 	}
 	return o
 }
 
-func (w *workshop) deliver(o *outlet, p *pipeline, d config.Destination, spool string, spoolBytes int64) error {
+func (w *workshop) deliver(o *outlet, log buffer.Log, stream string, d config.Destination, spool string, spoolBytes int64) error {
 	for _, part := range []config.Part{d.Sink, d.ErrorOutput} {
 		sink, err := w.kinds.sinks[part.Kind].Open(part.Value, sinks.Deps{
-			Pipeline: p.name, Destination: d.Name, FS: w.fs, Clock: w.clock, Rand: rand.Reader,
-			Log: w.log.With("stream", p.name, "delivery", d.Name, "sink", part.Kind),
+			Pipeline: stream, Destination: d.Name, FS: w.fs, Clock: w.clock, Rand: rand.Reader,
+			Log: w.log.With("stream", stream, "delivery", d.Name, "sink", part.Kind),
 		})
 		if err != nil {
 			return err
@@ -154,7 +187,7 @@ func (w *workshop) deliver(o *outlet, p *pipeline, d config.Destination, spool s
 	}
 	var err error
 	o.Delivery, err = delivery.Open(delivery.Options{
-		Pipeline: p.name, Destination: d.Name, Log: p.log, Sink: o.sinks[0], Errors: o.sinks[1],
+		Pipeline: stream, Destination: d.Name, Log: log, Sink: o.sinks[0], Errors: o.sinks[1],
 		FS: w.fs, Clock: w.clock, Rand: rand.Reader, Memory: w.deliveries, Logger: w.log, Go: w.group.Go,
 		Dir: spool, Batch: delivery.Batch{Size: int64(d.Batch.Size), Interval: d.Batch.Interval},
 		Concurrency: d.Concurrency, GiveUpAfter: d.GiveUpAfter, SpoolBytes: spoolBytes,
@@ -173,7 +206,8 @@ func target(part config.Part) string {
 // close closes what pipeline opened, last things first.
 func (p *pipeline) close() error {
 	var errs []error
-	for _, o := range p.deliveries {
+	now := p.now()
+	for _, o := range now.deliveries {
 		if o.Delivery != nil {
 			errs = append(errs, o.Close())
 		}
@@ -181,8 +215,8 @@ func (p *pipeline) close() error {
 			errs = append(errs, s.Close())
 		}
 	}
-	if p.log != nil {
-		errs = append(errs, p.log.Close())
+	if now.log != nil {
+		errs = append(errs, now.log.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -193,15 +227,15 @@ func (p *pipeline) describe(log *slog.Logger) {
 	for _, d := range p.doors {
 		reads = append(reads, d.String())
 	}
-	soonest := config.Batch{}
-	for i, o := range p.deliveries {
+	soonest, deliveries := config.Batch{}, p.now().deliveries
+	for i, o := range deliveries {
 		writes = append(writes, o.name+" ("+o.target+")")
 		if i == 0 || o.batch.Interval < soonest.Interval {
 			soonest = o.batch
 		}
 	}
 	due := fmt.Sprintf("%s after its first record, or at %s", config.FormatDuration(soonest.Interval), soonest.Size)
-	if slices.ContainsFunc(p.deliveries, func(o *outlet) bool { return o.pending() > 0 }) {
+	if slices.ContainsFunc(deliveries, func(o *outlet) bool { return o.pending() > 0 }) {
 		due = "now: records are pending"
 	}
 	log.Info("pipeline started", "stream", p.name, "reads", strings.Join(reads, ", "), "writes", strings.Join(writes, ", "), "first_object", due)
