@@ -157,7 +157,9 @@ func (d *Delivery) open() error {
 			b.room = n
 		}
 		d.restored = append(d.restored, b)
-		d.progress[b.span.From] = b.time
+		if b.time != 0 {
+			d.progress[b.span.From] = b.time
+		}
 	}
 	return nil
 }
@@ -338,11 +340,13 @@ func (d *Delivery) draining() bool {
 
 func (d *Delivery) nextNumber() uint64 { return uint64(d.number.Add(1)) }
 
-// oldest notes the arrival of the first record of the batch that begins at from; settledOne forgets it.
+// oldest notes the arrival of the first record of the batch that begins at from, 0 if damage hides it; settledOne forgets it.
 func (d *Delivery) oldest(from hydrant.Position, arrival int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.progress[from] = arrival
+	if arrival != 0 {
+		d.progress[from] = arrival
+	}
 }
 
 func (d *Delivery) settledOne(from hydrant.Position) {

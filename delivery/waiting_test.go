@@ -177,3 +177,20 @@ func TestOneWorkerDeliversInOrderWhatSeveralLeft(t *testing.T) {
 		}
 	})
 }
+
+func TestABatchThatBeginsWithDamageHasNoAge(t *testing.T) {
+	inRig(t, nil, func(r *rig) {
+		r.start()
+		r.d.oldest(5, 0)
+		if old := r.d.Counts().OldestPending; old != 0 {
+			t.Errorf("the oldest pending record is said to be %v old", old)
+		}
+		arrived := r.o.Clock.Wall().UnixMilli()
+		r.d.oldest(9, arrived)
+		r.pass(time.Minute)
+		if old := r.d.Counts().OldestPending; old != time.Minute {
+			t.Errorf("the oldest pending record is said to be %v old, want a minute", old)
+		}
+		r.kill()
+	})
+}
