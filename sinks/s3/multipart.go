@@ -19,7 +19,12 @@ import (
 type upload struct {
 	id    string
 	parts []types.CompletedPart // those that have arrived, from the first on
+	stuck int                   // attempts in a row that brought no part across
 }
+
+// mostStuck is after how many such attempts an upload is begun anew. A store that no longer knows the upload says so
+// before it has read the part, and the connection can be gone before that answer is seen.
+const mostStuck = 2
 
 // partSize keeps a file below S3's 10,000 parts.
 func partSize(size int64) int64 { return max(8<<20, (size+8999)/9000) }
@@ -38,7 +43,7 @@ func (s *store) multipart(ctx context.Context, sh *sinks.Shipment, o sinks.Outpu
 	}
 	for at := int64(len(u.parts)) * partSize(o.Size); at < o.Size; at += partSize(o.Size) {
 		if err := s.sendPart(ctx, o, u, content, at); err != nil {
-			if status(err) != http.StatusNotFound {
+			if u.stuck++; status(err) != http.StatusNotFound && (u.stuck < mostStuck || !s.abandon(ctx, o, u)) {
 				s.keepUpload(o, u)
 			}
 			return sinks.Unsent(s.explain(err, o))
@@ -71,6 +76,12 @@ func (s *store) abort(ctx context.Context, bucket, key, id string) (gone bool, e
 		return true, nil
 	}
 	return false, err
+}
+
+// abandon tells whether u is certainly under way no more.
+func (s *store) abandon(ctx context.Context, o sinks.Output, u *upload) bool {
+	_, err := s.abort(ctx, o.Target, o.Name, u.id)
+	return err == nil
 }
 
 // begin starts an upload and remembers it before anything is sent, so that it can be aborted after a crash.
@@ -123,7 +134,7 @@ func (s *store) sendPart(ctx context.Context, o sinks.Output, u *upload, content
 	if err != nil {
 		return err
 	}
-	u.parts = append(u.parts, types.CompletedPart{ETag: out.ETag, PartNumber: &number, ChecksumCRC32C: sum})
+	u.parts, u.stuck = append(u.parts, types.CompletedPart{ETag: out.ETag, PartNumber: &number, ChecksumCRC32C: sum}), 0
 	return nil
 }
 
@@ -157,7 +168,7 @@ func (s *store) finish(ctx context.Context, sh *sinks.Shipment, o sinks.Output, 
 			return s.explain(herr, o)
 		}
 	case definite(err): // a conflict, or parts that do not fit: from the beginning, then
-		if _, err := s.abort(ctx, o.Target, o.Name, u.id); err != nil {
+		if !s.abandon(ctx, o, u) {
 			s.keepUpload(o, u)
 		}
 	default:

@@ -308,6 +308,24 @@ func TestAPartThatFailsIsSentAgainAloneByTheSameProcess(t *testing.T) {
 	whole(t, b, p)
 }
 
+// A store that has forgotten the upload answers before it has read the part, and the connection can be gone before that is seen.
+func TestAnUploadThatGetsNowhereIsBegunAnew(t *testing.T) {
+	b := newBucket(t)
+	s := mustOpen(t, b.config())
+	p := large(b, "x")
+	b.proxy.SetPlan(faultproxy.Matching(isPart, faultproxy.Script(faultproxy.None, faultproxy.ResetBefore, faultproxy.ResetBefore)))
+	for left := range 2 {
+		transient(t, p.ship(s), true)
+		if got := b.uploads(); len(got) != 1-left {
+			t.Fatalf("%d uploads are under way after attempt %d, want %d", len(got), left+1, 1-left)
+		}
+	}
+	if err := p.ship(s); err != nil {
+		t.Error(err)
+	}
+	whole(t, b, p)
+}
+
 func TestOnlyTheUploadOfTheJournalIsAborted(t *testing.T) {
 	b := newBucket(t)
 	foreign, err := b.direct.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &b.name, Key: aws.String("x")})
