@@ -79,10 +79,8 @@ func (b *builder) take(ctx context.Context, next hydrant.Position, err error) er
 	if err != nil && !errors.As(err, &damage) {
 		return b.stumble(ctx, "reading the log", err)
 	}
-	if holds := b.chunk.Cap() + b.out.Cap(); holds > b.chunks() {
-		if err := b.lease.want(ctx, b.encoding()+holds); err != nil {
-			return err
-		}
+	if err := b.lease.want(ctx, b.encoding()+b.chunks()); err != nil {
+		return err
 	}
 	if b.chunk.Len() > 0 {
 		whole, err := b.records(ctx)
@@ -290,12 +288,14 @@ func (b *builder) stumble(ctx context.Context, what string, err error) error {
 	return b.d.pause(ctx, b.trouble.tries, hydrant.Never)
 }
 
-// chunks is what is taken of the memory budget for what the log gives and the function makes of it.
+// chunks is what is taken of the memory budget for what the log gives and the function makes of it: what is expected, or what
+// it is.
 func (b *builder) chunks() int64 {
+	expected := int64(chunkMemory)
 	if b.d.o.Transform != nil {
-		return 2 * chunkMemory
+		expected *= 2
 	}
-	return chunkMemory
+	return max(expected, b.chunk.Cap()+b.out.Cap())
 }
 
 // encoding is what the encoders take.

@@ -95,7 +95,7 @@ func (v *diverter) run(ctx context.Context) error {
 	defer closed()
 	v.reader = v.d.o.Log.Reader(buffer.Filter{})
 	for at := v.skip(v.batch.span.From); at < v.batch.span.To; at = v.skip(at) {
-		if err := v.lease.want(ctx, chunkMemory+encoderMemory); err != nil {
+		if err := v.lease.want(ctx, encoderMemory+max(chunkMemory, v.chunk.Cap())); err != nil {
 			return err
 		}
 		v.chunk.Reset()
@@ -107,10 +107,8 @@ func (v *diverter) run(ctx context.Context) error {
 		if next == at {
 			return fmt.Errorf("position %d: nothing to read, the batch ends at %d", at, v.batch.span.To)
 		}
-		if excess := v.chunk.Cap() - chunkMemory; excess > 0 {
-			if err := v.lease.want(ctx, v.chunk.Cap()+encoderMemory); err != nil {
-				return err
-			}
+		if err := v.lease.want(ctx, encoderMemory+max(chunkMemory, v.chunk.Cap())); err != nil {
+			return err
 		}
 		for i := range v.chunk.Len() {
 			if err := v.record(v.chunk.At(i)); err != nil {

@@ -1,9 +1,11 @@
 package delivery
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -12,6 +14,7 @@ import (
 	"github.com/hydrantd/hydrant"
 	"github.com/hydrantd/hydrant/buffer"
 	"github.com/hydrantd/hydrant/sinks"
+	"github.com/hydrantd/hydrant/transform"
 )
 
 // beside makes one more delivery on the log of r, with a target of its own.
@@ -192,5 +195,32 @@ func TestABatchThatBeginsWithDamageHasNoAge(t *testing.T) {
 			t.Errorf("the oldest pending record is said to be %v old, want a minute", old)
 		}
 		r.kill()
+	})
+}
+
+// watcher is a function that changes nothing and notes what is taken of the budget.
+type watcher struct {
+	memory *hydrant.Memory
+	used   []int64 // at each chunk
+}
+
+func (w *watcher) Transform(_ context.Context, _, _ *hydrant.Batch, verdicts []transform.Verdict) error {
+	w.used = append(w.used, w.memory.Used())
+	for i := range verdicts {
+		verdicts[i].Kind = transform.Unchanged
+	}
+	return nil
+}
+
+func TestTheBudgetKnowsOfALargeChunkAsLongAsItsMemoryIsKept(t *testing.T) {
+	w := &watcher{}
+	inRig(t, func(o *Options) { o.Transform, o.Batch.Size = w, 1<<30 }, func(r *rig) {
+		w.memory = r.o.Memory
+		r.append(strings.Repeat("x", 10<<20))
+		r.append("a small one")
+		r.drained()
+		if len(w.used) != 2 || min(w.used[0], w.used[1]) < 10<<20 {
+			t.Errorf("%d bytes were taken at each chunk, want 10 MiB and more at two", w.used)
+		}
 	})
 }
