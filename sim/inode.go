@@ -287,6 +287,7 @@ func (n *inode) settle(r *rand.Rand) {
 		case 1:
 			n.resettle(lo + r.Int64N(hi-lo+1))
 		}
+		n.blocks = (n.size + pageSize - 1) / pageSize * pageSize // what was allocated and is not its length now is free again
 	}
 	n.grown = false
 }

@@ -197,7 +197,11 @@ func (m *machine) produce(ctx context.Context, l *life) {
 	for !closed([]<-chan struct{}{l.stop}) {
 		b.Reset()
 		var mine []*record
-		for range 1 + w.Rand.IntN(12) {
+		n := 1 + w.Rand.IntN(12)
+		if m.even {
+			n = 4
+		}
+		for range n {
 			m.made++
 			r := &record{id: fmt.Sprintf("%s-%d", m.name, m.made), class: classes[w.Rand.IntN(len(classes))], size: 40 + w.Rand.IntN(m.fat), by: l.p.Name}
 			mine = append(mine, r)

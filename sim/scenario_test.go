@@ -39,6 +39,7 @@ type flavour struct {
 	edits  bool
 	jumps  bool
 	big    bool          // objects are sent in parts
+	even   bool          // producers and batches keep step, so that two machines cut alike
 	pace   time.Duration // the longest pause between two appends of a producer
 }
 
@@ -49,10 +50,10 @@ var flavours = []flavour{
 	{name: "faulty", lives: 25, faulty: true, fat: 1500},
 	{name: "full", lives: 20, full: true, fat: 8000},
 	{name: "full and faulty", lives: 20, full: true, faulty: true, fat: 8000, edits: true, jumps: true},
-	{name: "clones", lives: 10, clones: true, fat: 200},
+	{name: "clones", lives: 10, clones: true, fat: 200, even: true},
 	{name: "wiped", lives: 20, wipes: true, fat: 200, edits: true, jumps: true},
 	{name: "rotten", lives: 30, rot: true, fat: 200},
-	{name: "twins", lives: 10, twins: true, fat: 200},
+	{name: "twins", lives: 10, twins: true, fat: 200, even: true},
 }
 
 var big = flavour{name: "big", lives: 5, fat: 1 << 20, big: true, faulty: true, pace: 1500 * time.Millisecond}
@@ -63,6 +64,7 @@ type tally struct {
 	before, after        map[hydrant.Point]int
 	records, objects     int
 	seeds                int
+	steps                int64 // of the longest seed
 }
 
 func newTally() *tally {
@@ -72,6 +74,7 @@ func newTally() *tally {
 func (t *tally) add(o *tally) {
 	t.crashes, t.cuts, t.kills = t.crashes+o.crashes, t.cuts+o.cuts, t.kills+o.kills
 	t.records, t.objects, t.seeds = t.records+o.records, t.objects+o.objects, t.seeds+o.seeds
+	t.steps = max(t.steps, o.steps)
 	for p, n := range o.before {
 		t.before[p] += n
 	}
@@ -117,6 +120,7 @@ func play(seed uint64, trace io.Writer) (hash uint64, t *tally, err error) {
 			w.Fail(errors.New(s.store.Conflicts[0]))
 		}
 	})
+	s.tally.steps = w.Steps()
 	s.tally.records, s.tally.objects = s.sent, len(s.store.Objects)
 	if err != nil {
 		err = fmt.Errorf("%s: %w", s.flavour.name, err)
@@ -173,6 +177,9 @@ func (s *scenario) destination(kind string, n int) *destination {
 	if r.IntN(4) == 0 {
 		d.giveUp = s.w.between(time.Second, 3*time.Minute)
 	}
+	if s.even {
+		d.batch.Interval = 0
+	}
 	if s.big {
 		d.batch.Size = int64(16+r.IntN(10)) << 20
 	}
@@ -225,7 +232,7 @@ func (m *machine) live() error {
 	m.weather()
 	plan := m.plan()
 	l := m.start(plan)
-	until := w.now + w.between(50*time.Millisecond, 1500*time.Millisecond+2*m.pace)
+	until := w.now + w.between(50*time.Millisecond, 1100*time.Millisecond+2*m.pace)
 	if plan.Point == hydrant.PointDone { // it stands alone only when nothing else comes
 		until += 3 * time.Second
 	}
@@ -299,7 +306,7 @@ func (m *machine) plan() *CrashPlan {
 	switch {
 	case m.rot && r.IntN(4) > 0:
 		p.Point = hydrant.PointQuarantine
-	case m.full && r.IntN(3) == 0:
+	case m.full && r.IntN(2) == 0:
 		p.Point = hydrant.PointReserve
 	case r.IntN(2) == 0:
 		p.Nth += r.IntN(20)

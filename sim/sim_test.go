@@ -28,6 +28,7 @@ const (
 //
 //	go test ./sim -run TestSim$                  the seeds that everybody runs
 //	SIM_SECONDS=600 go test ./sim -run TestSim$  others, for ten minutes
+//	SIM_SEEDS=50 go test ./sim -run TestSim$     the first 50 seeds, until one fails
 //	SIM_SEED=17 SIM_TRACE=/tmp/trace go test ./sim -run TestSim$   one, with what every actor did
 func TestSim(t *testing.T) {
 	if text := os.Getenv("SIM_SEED"); text != "" {
@@ -108,7 +109,7 @@ func playAll(t *testing.T, next, last uint64, until time.Time, whole bool) *tall
 				mu.Lock()
 				total.add(one)
 				if err != nil {
-					if failed++; failed == mostFailures {
+					if failed++; failed == mostFailures || os.Getenv("SIM_SEEDS") != "" {
 						stop.Store(true)
 					}
 					t.Errorf("seed %d: %v\nrepeat it: SIM_SEED=%d go test ./sim -run 'TestSim$'", seed, err, seed)
@@ -171,7 +172,7 @@ func allPoints() []hydrant.Point {
 // report is a table of what was crashed.
 func (t *tally) report() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "%d seeds, %d crashes (%d power cuts, %d kills), %d records, %d objects\n", t.seeds, t.crashes, t.cuts, t.kills, t.records, t.objects)
+	fmt.Fprintf(&s, "%d seeds, %d crashes (%d power cuts, %d kills), %d records, %d objects, up to %d steps in a seed\n", t.seeds, t.crashes, t.cuts, t.kills, t.records, t.objects, t.steps)
 	fmt.Fprintf(&s, "%-16s %8s %8s\n", "point", "before", "after")
 	for _, p := range allPoints() {
 		fmt.Fprintf(&s, "%-16s %8d %8d\n", p, t.before[p], t.after[p])

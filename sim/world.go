@@ -67,7 +67,7 @@ var epoch = time.Date(2031, 3, 14, 15, 9, 26, 0, time.UTC)
 
 // New makes a world from a seed.
 func New(seed uint64) *World {
-	w := &World{Rand: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)), Limit: 20_000_000, hash: 14695981039346656037}
+	w := &World{Rand: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)), Limit: 2_000_000, hash: 14695981039346656037}
 	w.stay = []uint64{0, 128, 230, 250}[w.Rand.IntN(4)]
 	w.stall = []uint64{0, 20, 200}[w.Rand.IntN(3)]
 	w.root = &Process{World: w, Name: "world"}

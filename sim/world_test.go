@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +13,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	debug.SetMaxStack(64 << 20) // an endless recursion is to end soon
+	goleak.VerifyTestMain(m)
+}
 
 // bustle is a small program that uses everything a world has.
 func bustle(w *World) error {
