@@ -29,7 +29,7 @@ const (
 //	go test ./sim -run TestSim$                  the seeds that everybody runs
 //	SIM_SECONDS=600 go test ./sim -run TestSim$  others, for ten minutes
 //	SIM_SEEDS=50 go test ./sim -run TestSim$     the first 50 seeds, until one fails
-//	SIM_SEED=17 SIM_TRACE=/tmp/trace go test ./sim -run TestSim$   one, with what every actor did
+//	SIM_SEED=17 SIM_TRACE=FILE go test ./sim -run TestSim$   one, with what every actor did
 func TestSim(t *testing.T) {
 	if text := os.Getenv("SIM_SEED"); text != "" {
 		seed, err := strconv.ParseUint(text, 10, 64)

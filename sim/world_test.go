@@ -15,6 +15,7 @@ import (
 
 func TestMain(m *testing.M) {
 	debug.SetMaxStack(64 << 20) // an endless recursion is to end soon
+	debug.SetGCPercent(400)     // many small worlds, soon forgotten
 	goleak.VerifyTestMain(m)
 }
 
