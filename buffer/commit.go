@@ -186,20 +186,21 @@ func (d *Disk) settle(err error) {
 
 // write makes g durable in one block. The caller holds the turn.
 func (d *Disk) write(g *group) error {
-	if err := d.raiseReserves(g.size); err != nil {
-		return err
-	}
 	s := scratches.Get().(*scratch)
 	defer s.release()
 	for {
-		if err := d.room(g.size); err != nil {
+		err := d.prepare(g.size)
+		for errors.Is(err, ErrFull) && d.overtake() {
+			err = d.prepare(g.size)
+		}
+		if err != nil {
 			return err
 		}
 		b := d.gather(g, s)
 		w := &d.w
 		b.head.seq, b.head.prev = w.seq, w.prev
 		s.buf = appendBlock(s.buf[:0], &w.seg.salt, &b.head, b.recs, b.notes)
-		_, err := w.file.WriteAt(s.buf, w.at)
+		_, err = w.file.WriteAt(s.buf, w.at)
 		if err == nil {
 			err = w.file.Sync(hydrant.PointBlock)
 			if err != nil && !hydrant.Sabotaged(hydrant.RulePoisonOnFsync) {
@@ -212,6 +213,14 @@ func (d *Disk) write(g *group) error {
 			return err
 		}
 	}
+}
+
+// prepare makes sure that a block of n bytes can be written, and be read and spooled on a full disk.
+func (d *Disk) prepare(n int64) error {
+	if err := d.raiseReserves(n); err != nil {
+		return err
+	}
+	return d.room(n)
 }
 
 // abandon gives up the segment being written after a failed write. What may have reached it of the block is cut off,

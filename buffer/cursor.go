@@ -422,11 +422,7 @@ func (d *Disk) release() {
 	d.hold(&d.sweep)
 	defer d.sweep.Give()
 	freed := false
-	for s := d.oldest(mono); s != nil; s = d.oldest(mono) {
-		if err := d.remove(s); err != nil {
-			d.warn("segment not removed, it goes later", err)
-			break
-		}
+	for s := d.oldest(mono); s != nil && d.drop(s); s = d.oldest(mono) {
 		freed = true
 	}
 	if freed {
@@ -439,15 +435,41 @@ func (d *Disk) release() {
 	}
 }
 
-// oldest is the first segment if it may go, else nil. The one being written never may.
+// overtake frees the oldest segment that every cursor is past although its retention is not over, because there is no
+// space for what arrives: retention is as long as the space allows. False: there is none.
+func (d *Disk) overtake() bool {
+	d.hold(&d.sweep)
+	defer d.sweep.Give()
+	s := d.passed()
+	return s != nil && d.drop(s)
+}
+
+// oldest is the first segment if it may go, else nil.
 func (d *Disk) oldest(mono time.Duration) *segment {
+	if s := d.passed(); s != nil && mono-s.closed >= d.o.Retention {
+		return s
+	}
+	return nil
+}
+
+// passed is the first segment if every cursor is past it, else nil. The one being written never is.
+func (d *Disk) passed() *segment {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	// What lies between two segments is lost, and has to be passed as well.
-	if len(d.segs) < 2 || d.segs[1].base > d.least() || mono-d.segs[0].closed < d.o.Retention {
+	if len(d.segs) < 2 || d.segs[1].base > d.least() {
 		return nil
 	}
 	return d.segs[0]
+}
+
+// drop removes the first segment, s. The holder of sweep calls it.
+func (d *Disk) drop(s *segment) bool {
+	err := d.remove(s)
+	if err != nil {
+		d.warn("segment not removed, it goes later", err)
+	}
+	return err == nil
 }
 
 // remove takes the first segment off the chain. Removals become durable one by one: a hole in the chain would look like

@@ -327,6 +327,9 @@ func TestRetentionIsByRunningTime(t *testing.T) {
 	horizon(1, "at once")
 	p.Jump(3 * time.Hour)
 	horizon(1, "when the clock jumped ahead")
+	f.reopen()
+	f.cursor("archive", Oldest)
+	horizon(1, "when it is opened with a clock that is ahead")
 	p.Sleep(30 * time.Minute)
 	p.Jump(-5 * time.Hour)
 	f.reopen()
@@ -337,6 +340,41 @@ func TestRetentionIsByRunningTime(t *testing.T) {
 	p.Sleep(2 * time.Minute)
 	horizon(5, "after more than an hour")
 	f.close()
+}
+
+func TestRetentionGivesWayToWhatArrives(t *testing.T) {
+	f, _, _ := newSimFixture(t)
+	f.o.Retention, f.o.MaxBytes = 1000*time.Hour, 8<<20
+	f.open()
+	done, waiting := f.cursor("done", Oldest), f.cursor("waiting", Oldest)
+	big := string(make([]byte, 200<<10))
+	for i := range hydrant.Position(100) {
+		if _, err := f.log.Append(t.Context(), &Write{Batch: batch(big)}); err != nil {
+			t.Fatalf("record %d of what everybody has been given: %v", i+1, err)
+		}
+		f.commit(done, i+2)
+		f.commit(waiting, i+2)
+	}
+	s := f.log.State()
+	if s.Horizon == 1 || s.Horizon > 90 || s.Disk > f.o.MaxBytes {
+		t.Errorf("records from %d on are kept in %d bytes, want as many as %d bytes hold", s.Horizon, s.Disk, f.o.MaxBytes)
+	}
+	// What somebody still needs does not give way.
+	for range 100 {
+		_, err := f.log.Append(t.Context(), &Write{Batch: batch(big)})
+		if errors.Is(err, ErrFull) {
+			if h := f.log.State().Horizon; h > 101 {
+				t.Errorf("the horizon is %d, and a cursor waits at 101", h)
+			}
+			f.close()
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.commit(done, f.log.State().End)
+	}
+	t.Error("the log never became full")
 }
 
 func TestTheReserveIsLentAndTakenBack(t *testing.T) {

@@ -184,7 +184,7 @@ func (r *recovery) order() error {
 			continue
 		}
 		s.next = younger.base
-		s.closed = d.openedMono - time.Duration(max(0, d.openedWall-younger.created))*time.Millisecond
+		s.closed = d.openedMono // the time of day may have jumped meanwhile: nothing is taken for older than this
 	}
 	for _, s := range r.chain {
 		d.opening = max(d.opening, s.opening)
