@@ -120,6 +120,14 @@ func (e *OperatorError) Unwrap() error { return e.Err }
 // Operator makes err the operator's.
 func Operator(err error, remedy string) error { return &OperatorError{remedy, err} }
 
+// Moved adds to a remedy what else can be done with a batch that is spooled for a target, such as "bucket logs", which is
+// no longer the configured one of the destination named PIPELINE/DESTINATION.
+func Moved(remedy, target, destination string) string {
+	return fmt.Sprintf("%s; the batch is spooled for %s, which is no longer configured: create it (or allow access to it), or stop hydrant and run "+
+		"`hydrant buffer forget DATA_DIR %s`, after which the destination starts at the oldest record kept "+
+		"(records already delivered and still kept come again)", remedy, target, destination)
+}
+
 type unsentError struct{ error }
 
 func (e unsentError) Unwrap() error { return e.error }

@@ -58,6 +58,7 @@ type folder struct {
 	fs    hydrant.FS
 	clock hydrant.Clock
 	rand  io.Reader
+	name  string // PIPELINE/DESTINATION, for remedies
 	owner string // the part of a temporary name that tells whose it is
 
 	tidying hydrant.Turn // held while folders are made and swept
@@ -74,6 +75,7 @@ func open(c Config, d sinks.Deps) (sinks.Sink, error) {
 	}
 	f := &folder{
 		Format: format, path: filepath.Clean(string(c.Path)), fs: d.FS, clock: d.Clock, rand: d.Rand,
+		name:    d.Pipeline + "/" + d.Destination,
 		owner:   d.Pipeline + "~" + d.Destination, // ~ stands in no name, so this is nobody else's
 		settled: map[string]bool{}, swept: map[string]bool{}, doubted: map[string]bool{},
 	}
@@ -95,7 +97,7 @@ func (f *folder) Ship(ctx context.Context, s *sinks.Shipment) error {
 		}
 		if err != nil {
 			f.forget(dir, o.Target)
-			return explain(err, o.Target)
+			return f.explain(err, o)
 		}
 	}
 	return nil
@@ -107,7 +109,7 @@ func (f *folder) Resolve(ctx context.Context, s *sinks.Shipment) error {
 	for _, o := range s.Outputs {
 		switch found, err := f.look(o); {
 		case err != nil:
-			return explain(err, o.Target)
+			return f.explain(err, o)
 		case found:
 			there++
 		}
@@ -229,8 +231,8 @@ func (f *folder) look(o sinks.Output) (bool, error) {
 		}
 	}
 	if sum != o.CRC {
-		return false, sinks.Unsent(sinks.Operator(fmt.Errorf("%s: there are other bytes under this name: %d of them, want %d", final, size, o.Size),
-			"move "+final+" away: hydrant did not write it so"))
+		return false, sinks.Unsent(f.operator(fmt.Errorf("%s: there are other bytes under this name: %d of them, want %d", final, size, o.Size),
+			"move "+final+" away: hydrant did not write it so", o))
 	}
 	return true, nil
 }
@@ -258,27 +260,43 @@ func crc(from io.ReaderAt, size int64, piece func(b []byte, at int64) error) (su
 }
 
 // explain marks the errors that only the operator can mend.
-func explain(err error, target string) error {
+func (f *folder) explain(err error, o sinks.Output) error {
 	var known *sinks.OperatorError
-	remedy := ""
-	switch {
-	case errors.As(err, &known):
-		return err
-	case hydrant.NoSpace(err):
-		remedy = "free space on the file system of " + target
-	case errors.Is(err, fs.ErrPermission):
-		remedy = "let the user that hydrant runs as write to " + target
-	case errors.Is(err, syscall.EROFS):
-		remedy = "make the file system of " + target + " writable"
-	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ELOOP):
-		remedy = "move away what stands in the way of the folders in " + target
-	case errors.Is(err, syscall.ENAMETOOLONG):
-		remedy = "shorten the prefix or the names of pipeline and destination"
-	default:
+	if errors.As(err, &known) {
 		return err
 	}
-	if sinks.IsUnsent(err) {
-		return sinks.Unsent(sinks.Operator(err, remedy))
+	remedy := remedy(err, o.Target)
+	switch {
+	case remedy == "":
+		return err
+	case sinks.IsUnsent(err):
+		return sinks.Unsent(f.operator(err, remedy, o))
+	}
+	return f.operator(err, remedy, o)
+}
+
+// operator makes err the operator's. A Ready batch keeps the folder that it was made for, also when another is configured
+// by now: then the remedy says what else can be done with it.
+func (f *folder) operator(err error, remedy string, o sinks.Output) error {
+	if o.Target != f.path {
+		remedy = sinks.Moved(remedy, "folder "+o.Target, f.name)
 	}
 	return sinks.Operator(err, remedy)
+}
+
+// remedy is what the operator can do about an error; "" when it may pass by itself.
+func remedy(err error, target string) string {
+	switch {
+	case hydrant.NoSpace(err):
+		return "free space on the file system of " + target
+	case errors.Is(err, fs.ErrPermission):
+		return "let the user that hydrant runs as write to " + target
+	case errors.Is(err, syscall.EROFS):
+		return "make the file system of " + target + " writable"
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ELOOP):
+		return "move away what stands in the way of the folders in " + target
+	case errors.Is(err, syscall.ENAMETOOLONG):
+		return "shorten the prefix or the names of pipeline and destination"
+	}
+	return ""
 }

@@ -371,6 +371,45 @@ func TestAFolderWhoseNameCouldNotBeSyncedIsMadeAgain(t *testing.T) {
 	}
 }
 
+func TestABatchForAFolderThatIsNoLongerConfigured(t *testing.T) {
+	const want = "spooled for folder OLD, which is no longer configured: create it (or allow access to it), or stop hydrant and run " +
+		"`hydrant buffer forget DATA_DIR app/archive`, after which the destination starts at the oldest record kept"
+	for name, c := range map[string]struct {
+		mkdir  error
+		remedy string // before want
+	}{
+		"which may not be written": {syscall.EACCES, "let the user that hydrant runs as write to OLD; "},
+		"which is read-only":       {syscall.EROFS, "make the file system of OLD writable; "},
+		"which holds other bytes":  {nil, "move OLD/sub/x away"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			old, fsys := t.TempDir(), &faultyFS{}
+			fsys.fail = func(call, name string) error {
+				if call != "mkdir" || c.mkdir == nil {
+					return nil
+				}
+				return &fs.PathError{Op: call, Path: name, Err: c.mkdir}
+			}
+			if c.mkdir == nil {
+				if err := errors.Join(os.Mkdir(filepath.Join(old, "sub"), 0o700), os.WriteFile(filepath.Join(old, "sub", "x"), []byte("foreign"), 0o600)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for configured, moved := range map[string]bool{t.TempDir(): true, old: false} {
+				err := mustOpen(t, fsys, configured).Ship(context.Background(), parcel(old, "sub/x", "text"))
+				o, ok := errors.AsType[*sinks.OperatorError](err)
+				if !ok {
+					t.Fatalf("%v is not the operator's", err)
+				}
+				said := strings.ReplaceAll(o.Remedy, old, "OLD")
+				if !strings.HasPrefix(said+"; ", c.remedy) || strings.Contains(said, want) != moved {
+					t.Errorf("remedy %q, want %q first, and %t that the batch is for another folder", said, c.remedy, moved)
+				}
+			}
+		})
+	}
+}
+
 func TestOtherBytesUnderTheNameAreTheOperators(t *testing.T) {
 	for name, text := range map[string]string{"of another length": "foreign", "of the same length": "TEXT"} {
 		t.Run(name, func(t *testing.T) {

@@ -188,6 +188,43 @@ func TestClassesOfAnswers(t *testing.T) {
 	}
 }
 
+// A Ready batch keeps its bucket: no key of the configuration helps it when that names another.
+func TestABatchForABucketThatIsNoLongerConfigured(t *testing.T) {
+	const want = "; the batch is spooled for bucket wrong, which is no longer configured: create it (or allow access to it), or stop hydrant and run " +
+		"`hydrant buffer forget DATA_DIR app/archive`, after which the destination starts at the oldest record kept " +
+		"(records already delivered and still kept come again)"
+	for _, c := range []struct {
+		reply  reply
+		remedy string // before want
+	}{
+		{refusal(404, "NoSuchBucket"), "create bucket wrong in http://store.test"},
+		{refusal(404, ""), "check endpoint: http://store.test answers"},
+		{refusal(403, "AccessDenied"), "check the credentials"},
+		{refusal(403, "RequestTimeTooSkewed"), "set this machine's clock"},
+		{refusal(412, "PreconditionFailed"), "remove the object s3://wrong/x"},
+	} {
+		t.Run(fmt.Sprintf("%d %s", c.reply.status, c.reply.code), func(t *testing.T) {
+			s, _ := scripted(t, nil, func(op string, _ *http.Request) reply {
+				if op == "Head" && c.reply.status == 412 {
+					return headOf(big())
+				}
+				return c.reply
+			})
+			p := small()
+			p.target = "wrong"
+			for name, err := range map[string]error{"ship": p.ship(s), "resolve": s.Resolve(context.Background(), p.shipment())} {
+				o, ok := errors.AsType[*sinks.OperatorError](err)
+				if !ok {
+					t.Fatalf("%s: %v is not the operator's", name, err)
+				}
+				if !strings.HasSuffix(o.Remedy, want) || name == "ship" && !strings.HasPrefix(o.Remedy, c.remedy) || strings.Contains(o.Remedy, "bucket:") {
+					t.Errorf("%s: remedy %q, want %q%s", name, o.Remedy, c.remedy, want)
+				}
+			}
+		})
+	}
+}
+
 func TestAttributesAreAskedFor(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*Config)

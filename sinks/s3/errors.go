@@ -72,12 +72,21 @@ func (s *store) explain(err error, o sinks.Output) error {
 	told := error(&requestError{o.Target, o.Name, st, err})
 	if remedy := s.remedy(err, st, o); remedy != "" {
 		s.who.forget() // perhaps it is the credentials, and they have been mended since they were read
-		told = sinks.Operator(told, remedy)
+		told = s.operator(told, remedy, o)
 	}
 	if definite(err) || neverSent(err) {
 		told = sinks.Unsent(told)
 	}
 	return told
+}
+
+// operator makes err the operator's. A Ready batch keeps the bucket that it was made for: when the configuration names
+// another by now, correcting it does not help, and the remedy says what does.
+func (s *store) operator(err error, remedy string, o sinks.Output) error {
+	if o.Target != s.cfg.Bucket {
+		remedy = sinks.Moved(remedy, "bucket "+o.Target, s.name)
+	}
+	return sinks.Operator(err, remedy)
 }
 
 // requestError says where a request failed, in fewer words than the SDK.
@@ -172,6 +181,9 @@ func (s *store) remedy(err error, st int, o sinks.Output) string {
 	case "RequestTimeTooSkewed":
 		return "set this machine's clock: it differs too much from the store's"
 	case "NoSuchBucket":
+		if o.Target != s.cfg.Bucket {
+			return "create bucket " + o.Target + " in " + s.where
+		}
 		return "create bucket " + o.Target + " in " + s.where + ", or correct bucket:"
 	case "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "MovedPermanently":
 		return "correct region: bucket " + o.Target + " is in " + bucketRegion(err) + ", not in " + s.where
@@ -188,6 +200,9 @@ func (s *store) remedy(err error, st int, o sinks.Output) string {
 	case http.StatusForbidden, http.StatusUnauthorized:
 		return "check the credentials: " + s.credentials() + " must be allowed s3:PutObject, s3:AbortMultipartUpload and s3:GetObject on s3://" + o.Target + "/*" + s.extraRights()
 	case http.StatusNotFound:
+		if o.Target != s.cfg.Bucket {
+			return "check endpoint: " + s.where + " answers as if there were no such store"
+		}
 		return "check endpoint: and bucket: at " + s.where + ", which answers as if there were no such store"
 	case http.StatusMovedPermanently:
 		return "correct region: bucket " + o.Target + " is in " + bucketRegion(err) + ", not in " + s.where

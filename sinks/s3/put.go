@@ -104,8 +104,13 @@ func (s *store) taken(ctx context.Context, sh *sinks.Shipment, o sinks.Output, n
 		}
 		return sinks.Unsent(fmt.Errorf("s3://%s/%s: an empty object of ours is in the way; it is replaced next", o.Target, o.Name))
 	}
-	return sinks.Unsent(sinks.Operator(fmt.Errorf("s3://%s/%s: there are other bytes under this name", o.Target, o.Name),
-		"remove the object s3://"+o.Target+"/"+o.Name+" or move it away: hydrant did not write it so"))
+	return sinks.Unsent(s.occupied(o))
+}
+
+// occupied is the error of an object that is not ours under the name of o.
+func (s *store) occupied(o sinks.Output) error {
+	at := "s3://" + o.Target + "/" + o.Name
+	return s.operator(fmt.Errorf("%s: there are other bytes under this name", at), "remove the object "+at+" or move it away: hydrant did not write it so", o)
 }
 
 // What can be under a name.

@@ -111,12 +111,11 @@ func (s *store) outwait(ctx context.Context, o sinks.Output) (bool, error) {
 func (s *store) verdict(found finding, err error, o sinks.Output) error {
 	switch {
 	case err != nil && status(err) == http.StatusForbidden:
-		return sinks.Operator(s.explain(err, o), "allow s3:GetObject on s3://"+o.Target+"/* and s3:ListBucket on the bucket: before a batch is given up, hydrant must know whether it is there")
+		return s.operator(s.explain(err, o), "allow s3:GetObject on s3://"+o.Target+"/* and s3:ListBucket on the bucket: before a batch is given up, hydrant must know whether it is there", o)
 	case err != nil:
 		return s.explain(err, o)
 	case found == other:
-		return sinks.Operator(fmt.Errorf("s3://%s/%s: there are other bytes under this name", o.Target, o.Name),
-			"remove the object s3://"+o.Target+"/"+o.Name+" or move it away: hydrant did not write it so")
+		return s.occupied(o)
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ type store struct {
 	*object.Format
 	cfg       Config
 	where     string // endpoint or region, for remedies
+	name      string // PIPELINE/DESTINATION, for remedies
 	client    *awss3.Client
 	who       *identity
 	clock     hydrant.Clock
@@ -56,7 +57,7 @@ func open(c Config, d sinks.Deps) (sinks.Sink, error) {
 		return nil, err
 	}
 	s := &store{
-		Format: format, cfg: c, clock: d.Clock, log: d.Log, uploads: map[string]*upload{},
+		Format: format, cfg: c, clock: d.Clock, log: d.Log, name: d.Pipeline + "/" + d.Destination, uploads: map[string]*upload{},
 		patience: firstPositive(c.Timeout, d.Timeout, time.Minute),
 	}
 	doer := d.HTTP
