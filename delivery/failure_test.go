@@ -73,16 +73,24 @@ func TestAnHourOfOutageIsAFewLines(t *testing.T) {
 		name    string
 		fail    func(n int) error
 		atLeast int // lines
+		giveUp  time.Duration
 	}{
-		{"down all the time", func(int) error { return errRefused }, 1},
-		{"the operator's all the time", func(int) error { return sinks.Operator(errors.New("403"), "grant s3:PutObject") }, 1},
-		{"every error different", func(n int) error { return fmt.Errorf("request %d: 503", n) }, 1},
+		{"down all the time", func(int) error { return errRefused }, 1, 0},
+		{"the operator's all the time", func(int) error { return sinks.Operator(errors.New("403"), "grant s3:PutObject") }, 1, 0},
+		{"every error different", func(n int) error { return fmt.Errorf("request %d: 503", n) }, 1, 0},
 		{"flapping at every batch", func(n int) error {
 			if n%2 == 0 {
 				return nil
 			}
 			return errRefused
-		}, 2},
+		}, 2, 0},
+		{"given up, batch for batch", func(int) error { return sinks.Unsent(errRefused) }, 2, 2 * time.Second},
+		{"given up and back, batch for batch", func(n int) error {
+			if n%9 == 0 {
+				return nil
+			}
+			return sinks.Unsent(errRefused)
+		}, 4, 2 * time.Second},
 		{"flapping between the classes", func(n int) error {
 			switch n % 3 {
 			case 0:
@@ -91,11 +99,11 @@ func TestAnHourOfOutageIsAFewLines(t *testing.T) {
 				return sinks.Operator(fmt.Errorf("%d", n), "do this")
 			}
 			return errRefused
-		}, 2},
+		}, 2, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			inRig(t, func(o *Options) { o.Concurrency = 4 }, func(r *rig) {
+			inRig(t, func(o *Options) { o.Concurrency, o.GiveUpAfter = 4, tt.giveUp }, func(r *rig) {
 				r.target.before = func(n int, _ *sinks.Shipment) error { return tt.fail(n) }
 				r.start()
 				for range 360 {
@@ -243,6 +251,68 @@ func TestABatchIsGivenUpOnlyWhenTheTargetIsKnownNotToHaveIt(t *testing.T) {
 				}
 				if (r.target.asked() == 0) != tt.unresolved {
 					t.Errorf("asked %d times", r.target.asked())
+				}
+				r.kill()
+			})
+		})
+	}
+}
+
+// Giving up is not success: the trouble with the target ends only when the target has something.
+func TestATargetThatIsGivenUpIsNotBack(t *testing.T) {
+	unsent := func(int, *sinks.Shipment) error { return sinks.Unsent(errRefused) }
+	tests := []struct {
+		name    string
+		revive  func(r *rig)
+		refused int64
+	}{
+		{"until it takes a batch", func(r *rig) { r.target.fail(nil) }, 30},
+		{"until it is found to have one", func(r *rig) {
+			r.target.resolve = func(_ *target, s *sinks.Shipment) error { s.Delivered(0, 0); return nil }
+			r.target.fail(func(int, *sinks.Shipment) error { return errRefused })
+		}, 30},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inRig(t, func(o *Options) { o.GiveUpAfter = 2 * time.Second }, func(r *rig) {
+				r.target.fail(unsent)
+				r.errs.before = func(n int, _ *sinks.Shipment) error {
+					if n == 2 { // a trouble of another kind, that passes
+						return sinks.Operator(errors.New("no space left on device"), "free space under errors")
+					}
+					return nil
+				}
+				r.start()
+				for range 3 {
+					r.append(numbered(10, 100)...)
+					r.pass(time.Minute)
+					if e := r.status().LastError; e == nil || !e.Until.IsZero() || e.Text != "connection refused" || e.Operator || e.Remedy != "" {
+						t.Errorf("while nothing has been delivered: %+v", e)
+					}
+				}
+				if n := r.lines.with("delivery is back"); n != 0 {
+					t.Errorf("it is said to be back, and nothing was delivered: %v", r.lines.all)
+				}
+				if n := r.lines.with(`level=WARN msg="records go to the error output"`); n != 1 || r.lines.with(`span=1-11 records=10 err="connection refused"`) != 1 {
+					t.Errorf("that records are diverted is said %d times, want once: %v", n, r.lines.all)
+				}
+				tt.revive(r)
+				r.append(numbered(10, 100)...)
+				r.pass(time.Minute)
+				if e := r.status().LastError; e == nil || e.Until.IsZero() {
+					t.Errorf("after a delivery: %+v", e)
+				}
+				if n := r.lines.with("delivery is back"); n != 1 || r.lines.with("diverted=30") != 1 {
+					t.Errorf("it is back %d times, want once: %v", n, r.lines.all)
+				}
+				r.addsUp(Status{Appended: records(40), Ledger: Ledger{Delivered: records(10), Refused: records(tt.refused)}})
+
+				// The next outage is another one.
+				r.target.fail(unsent)
+				r.append(numbered(10, 100)...)
+				r.pass(time.Minute)
+				if n := r.lines.with("records go to the error output"); n != 2 {
+					t.Errorf("after two outages it is said %d times that records are diverted", n)
 				}
 				r.kill()
 			})

@@ -22,8 +22,11 @@ type health struct {
 	remedy   string        // that was said in this stretch of trouble
 	since    time.Duration // when the stretch began
 	last     *LastError
+	away     string // the target's last error, while records go to the error output instead; "" = it is not given up
+	diverted int64  // records that went there in this stretch
 	warnings allowance
 	calls    allowance // for the operator
+	turns    allowance // away from the target
 }
 
 // trouble is one activity that may fail and be tried again: building, shipping or diverting one batch.
@@ -79,8 +82,8 @@ func (t *trouble) count(class class, remedy string, err error, now time.Duration
 	}
 	t.tries++
 	t.class = class
-	if h.active == 1 && t.tries == 1 {
-		h.since, h.said, h.remedy = now, false, ""
+	if h.active == 1 && t.tries == 1 && h.away == "" {
+		h.since, h.said, h.remedy, h.diverted = now, false, "", 0
 		h.last = &LastError{Since: wall}
 	}
 	h.last.Attempts++
@@ -98,25 +101,62 @@ func (t *trouble) count(class class, remedy string, err error, now time.Duration
 	return line
 }
 
-// over ends the trouble, if there was one.
+// over ends the trouble, if there was one. The stretch goes on while others last, or the target is away.
 func (t *trouble) over() {
-	if t.tries == 0 {
-		return
+	if t.tries > 0 {
+		t.h.ends(t, false)
 	}
-	h := t.h
+}
+
+// reached ends the trouble, if there was one, and with it the target's being away: the target has answered for a batch.
+func (t *trouble) reached() { t.h.ends(t, true) }
+
+func (h *health) ends(t *trouble, reached bool) {
 	now, wall := h.clock.Mono(), h.clock.Wall()
 	h.mu.Lock()
-	t.tries = 0
-	h.active--
-	back := h.active == 0
-	said, tries, after := h.said, h.last.Attempts, now-h.since
-	if back {
+	lasted := h.active > 0 || h.away != ""
+	if t.tries > 0 {
+		t.tries = 0
+		h.active--
+	}
+	if reached {
+		h.away = ""
+	}
+	back := lasted && h.active == 0 && h.away == ""
+	switch {
+	case back:
 		h.last.Until = wall
+	case h.active == 0 && h.away != "":
+		h.last.Text, h.last.Remedy, h.last.Operator = h.away, "", false
+	}
+	say := back && h.said
+	var attrs []any
+	if say {
+		attrs = []any{"after", (now - h.since).Round(time.Second).String(), "tries", h.last.Attempts}
+		if h.diverted > 0 {
+			attrs = append(attrs, "diverted", h.diverted)
+		}
 	}
 	h.mu.Unlock()
-	if back && said {
-		h.log.Info("delivery is back", "after", after.Round(time.Second).String(), "tries", tries)
+	if say {
+		h.log.Info("delivery is back", attrs...)
 	}
+}
+
+// gaveUp ends the trouble of a batch that the target was given up for: n of its records go to the error output. Status shows the
+// target's last error until it is reached; the first batch of a stretch is logged, the others are counted.
+func (t *trouble) gaveUp(span hydrant.Span, n int64) {
+	h, now := t.h, t.h.clock.Mono()
+	h.mu.Lock()
+	line := h.diverted == 0 && n > 0 && h.turns.take(now)
+	h.away = t.err.Error()
+	h.diverted += n
+	h.said = h.said || line
+	h.mu.Unlock()
+	if line {
+		h.log.Warn("records go to the error output", "span", span.String(), "records", n, "err", t.err)
+	}
+	t.over()
 }
 
 // end ends the trouble of something that has ended: well, or with an error that leaves the trouble as it is.

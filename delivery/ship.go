@@ -81,9 +81,9 @@ func (d *Delivery) verify(b *batch) error {
 }
 
 // shipRecords ships until the target has spoken its last word, and freezes it when it refused any (I11).
-func (d *Delivery) shipRecords(ctx context.Context, b *batch) (end error) {
+func (d *Delivery) shipRecords(ctx context.Context, b *batch) error {
 	t := trouble{h: &d.health}
-	defer func() { t.end(end) }()
+	defer t.leave() // unless it is over by then
 	resent, made := b.restored, 0
 	for {
 		late := d.givesUp(&t)
@@ -103,7 +103,15 @@ func (d *Delivery) shipRecords(ctx context.Context, b *batch) (end error) {
 			if late {
 				m.giveUp(t.err)
 			}
-			return d.conclude(ctx, b, m, made)
+			if err := d.conclude(ctx, b, m, made); err != nil {
+				return err
+			}
+			if late && b.outcome != nil {
+				t.gaveUp(b.span, b.outcome.refused.Records)
+			} else {
+				t.reached()
+			}
+			return nil
 		}
 		if errors.Is(err, errStopped) || ctx.Err() != nil {
 			return errStopped
