@@ -1,9 +1,12 @@
 package buffer
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/hydrantd/hydrant"
@@ -114,4 +117,44 @@ func damage(l *Disk, want map[hydrant.Position]string) error {
 		return &lostError{lost}
 	}
 	return nil
+}
+
+func TestWhatAReaderFindsDamagedIsKept(t *testing.T) {
+	for say, where := range map[string]int64{"the head of a block": 20, "the records of a block": headLen + runLen + 6} {
+		t.Run(say, func(t *testing.T) {
+			f, disk, _ := newSimFixture(t)
+			f.open()
+			for i := range 3 {
+				f.append(fmt.Sprint("record ", i))
+			}
+			at := f.log.w.at - 2*blockAlign // of the second
+			name := f.log.w.seg.name()
+			if !disk.Flip(filepath.Join(f.log.logDir(), name), 8*(at+where)) {
+				t.Fatal("nothing was flipped")
+			}
+			want := make([]byte, blockAlign)
+			file, err := f.o.FS.Open(filepath.Join(f.log.logDir(), name), os.O_RDONLY)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := file.ReadAt(want, at); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // met twice, kept once
+				var b hydrant.Batch
+				lost := (*Corrupt)(nil)
+				if _, err := f.log.Reader(Filter{}).Read(2, 0, &b); !errors.As(err, &lost) || lost.Lost != (hydrant.Span{From: 2, To: 3}) {
+					t.Fatalf("reading the damaged record: %v", err)
+				}
+			}
+			kept, err := readWhole(f.o.FS, filepath.Join(f.log.quarantineDir(), fmt.Sprintf("%s+%d", name, at)))
+			if err != nil || string(kept) != string(bytes.TrimRight(want, "\x00")) {
+				t.Errorf("%d bytes are kept of the damaged block (%v), want it as it is", len(kept), err)
+			}
+			if err := file.Close(); err != nil {
+				t.Error(err)
+			}
+			f.close()
+		})
+	}
 }

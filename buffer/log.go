@@ -27,7 +27,8 @@ type Log interface {
 	// honours ctx only until w is admitted to a group; after that it returns with the outcome. Errors: ErrFull,
 	// ErrTooLarge, ErrClosed: nothing was written. ErrPoisoned: the outcome is unknown for what was in flight.
 	Append(ctx context.Context, w *Write) (Receipt, error)
-	// Reader reads all shards or one. It has no side effect and needs no closing.
+	// Reader reads all shards or one. It needs no closing and changes nothing; what it finds damaged is copied to the
+	// quarantine.
 	Reader(f Filter) Reader
 	// Cursor opens the journal of one delivery, or makes it. One holder at a time.
 	Cursor(name string, start Start) (Cursor, error)

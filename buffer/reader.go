@@ -125,11 +125,14 @@ func (r *reader) walk(b *found, p place, pos hydrant.Position) error {
 			if rerr != nil {
 				return rerr
 			}
+			end := b.limit
 			if ok {
+				end = b.at
 				if h, rerr = b.headAt(b.at); rerr != nil {
 					return rerr
 				}
 			}
+			r.d.quarantine(b.f, bad, end)
 			to := p.next
 			if ok {
 				to = min(h.base, to)
@@ -239,6 +242,7 @@ func (r *reader) block(b *found, pos, limit hydrant.Position, into *hydrant.Batc
 			if !errors.Is(err, errNoBlock) {
 				return max(pos, span.From), err
 			}
+			r.d.quarantine(b.f, b.at, b.at+int64(h.length))
 			lost := hydrant.Span{From: max(pos, span.From), To: min(end, span.To)}
 			return lost.To, &Corrupt{b.f.seg.name(), b.at, lost, lost.Len(), err.Error()}
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/hydrantd/hydrant"
 )
 
-// segment is what memory holds of one file of the chain. next, size, limit and closed are guarded by Disk.mu, the rest
-// never changes.
+// segment is what memory holds of one file of the chain. next, size, limit, closed and kept are guarded by Disk.mu, the
+// rest never changes.
 type segment struct {
 	run     hydrant.RunID
 	opening uint32
@@ -25,6 +25,7 @@ type segment struct {
 	size   int64            // bytes on disk
 	limit  int64            // where its durable bytes end, at the latest
 	closed time.Duration    // when it got its successor, on Clock.Mono's scale; may lie before the process
+	kept   []int64          // where damaged bytes begin that are copied to the quarantine
 }
 
 func (s *segment) name() string { return segmentName(s.base, s.run) }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/hydrantd/hydrant"
 )
@@ -300,16 +301,33 @@ func (r *recovery) saveTail() error {
 	return r.d.files.put(f)
 }
 
-// quarantine copies bytes of a segment. It is a kindness to whoever looks into it, not part of the promise: a failure is
-// only told.
 func (r *recovery) quarantine(sc *scan, from, to int64) {
-	d := r.d
-	path := filepath.Join(d.quarantineDir(), fmt.Sprintf("%s+%d", sc.f.seg.name(), from))
-	if err := copyRange(d.o.FS, sc.f, path, from, to); err != nil {
-		d.o.Logger.Warn("damaged bytes not kept", "err", err)
-		return
+	if path := r.d.quarantine(sc.f, from, to); path != "" {
+		r.Quarantined = append(r.Quarantined, path)
 	}
-	r.Quarantined = append(r.Quarantined, path)
+}
+
+// mostKept is how many damaged places of one segment are copied, so that a dying disk is not copied whole.
+const mostKept = 64
+
+// quarantine copies damaged bytes of a segment, once, and returns the path of the copy. It is a kindness to whoever looks
+// into it, not part of the promise: a failure is only told.
+func (d *Disk) quarantine(f *file, from, to int64) string {
+	d.mu.Lock()
+	seen := slices.Contains(f.seg.kept, from) || len(f.seg.kept) >= mostKept
+	if !seen {
+		f.seg.kept = append(f.seg.kept, from)
+	}
+	d.mu.Unlock()
+	if seen {
+		return ""
+	}
+	path := filepath.Join(d.quarantineDir(), fmt.Sprintf("%s+%d", f.seg.name(), from))
+	if err := copyRange(d.o.FS, f, path, from, to); err != nil {
+		d.warn("damaged bytes not kept", err)
+		return ""
+	}
+	return path
 }
 
 // copyRange writes bytes of a file into a new one, without the zeros at their end.
