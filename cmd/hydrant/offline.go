@@ -21,18 +21,19 @@ func offlineReport(cfg *config.Config) (report, error) {
 	}
 	r := report{Version: version(), DataDir: cfg.DataDir, Pipelines: map[string]pipelineReport{}}
 	for _, p := range cfg.Pipelines {
-		out, err := offlineStream(filepath.Join(cfg.DataDir, "streams", p.Name), p.Name)
+		var names []string
+		for _, d := range p.Destinations {
+			names = append(names, d.Name)
+		}
+		out, err := offlineStream(filepath.Join(cfg.DataDir, "streams", p.Name), p.Name, names...)
 		out.Error, out.MaxBytes = text(err), int64(p.Buffer.MaxBytes)
 		for name := range out.Destinations {
-			if !slices.ContainsFunc(p.Destinations, func(d config.Destination) bool { return d.Name == name }) {
+			if !slices.Contains(names, name) {
 				delete(out.Destinations, name) // an orphan
 			}
 		}
 		for _, d := range p.Destinations {
-			o, opened := out.Destinations[d.Name]
-			if !opened { // everything kept is still to come
-				o.Appended, o.Pending = out.Appended, out.Appended
-			}
+			o := out.Destinations[d.Name]
 			o.Target = target(d.Sink)
 			out.Destinations[d.Name] = o
 		}
@@ -43,8 +44,8 @@ func offlineReport(cfg *config.Config) (report, error) {
 	return r, err
 }
 
-// offlineStream looks at one stream: its log, and each cursor that it has.
-func offlineStream(dir, name string) (pipelineReport, error) {
+// offlineStream looks at one stream: its log, each cursor that it has, and those that it is to have.
+func offlineStream(dir, name string, wanted ...string) (pipelineReport, error) {
 	out := pipelineReport{Destinations: map[string]outletReport{}}
 	fsys, clock := newShadow(hydrant.OS{}), hydrant.NewSystemClock()
 	if _, err := fsys.ReadDir(dir); err != nil {
@@ -54,9 +55,14 @@ func offlineStream(dir, name string) (pipelineReport, error) {
 	if err != nil {
 		return out, err
 	}
+	for _, cursor := range wanted {
+		if !slices.Contains(names, cursor) {
+			names = append(names, cursor)
+		}
+	}
 	// Gaps are accepted so that the log opens at all; the shadow forgets it.
 	log, found, err := buffer.Open(buffer.Options{
-		FS: fsys, Clock: clock, Rand: rand.Reader, Dir: dir, Name: name, AcceptGap: names, Logger: slog.New(slog.DiscardHandler),
+		FS: fsys, Clock: clock, Rand: rand.Reader, Dir: dir, Name: name, Cursors: names, AcceptGap: names, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return out, err
@@ -80,6 +86,9 @@ func (o *outletReport) offline(log buffer.Log, name string, clock hydrant.Clock)
 		return err
 	}
 	s, err := delivery.ReadStatus(c.Committed(), c.Entries(), log.State(), log.Reader(buffer.Filter{}), clock.Wall())
+	if len(c.Entries()) == 0 { // it has no journal yet: for it, the log begins with the oldest record kept
+		s.Appended = s.Pending
+	}
 	if err == nil {
 		o.status(s)
 	}
