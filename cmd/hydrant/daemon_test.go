@@ -127,6 +127,7 @@ func TestReportInWords(t *testing.T) {
 				"archive": {Appended: totals{5, 2048}, Delivered: totals{3, 1024}, Pending: totals{2, 1024}, OldestPending: 61, LastDelivery: ago(time.Minute),
 					LastError: &errorReport{Text: "403 AccessDenied", Remedy: "let the key write to the bucket", Operator: true, Since: *ago(30 * time.Second), Attempts: 2}},
 				"local":  {Appended: totals{5, 2048}, Delivered: totals{5, 2048}, LastError: &errorReport{Text: "disk", Since: *ago(time.Hour), Until: ago(30 * time.Minute), Attempts: 1}},
+				"slow":   {Appended: totals{5, 2048}, Pending: totals{5, 2048}, LastError: &errorReport{Text: "503 SlowDown", Since: *ago(time.Minute), Attempts: 1}},
 				"broken": {Error: "ca.pem: no certificate in it"},
 			},
 			Sources: []sourceReport{{Source: "http :80/"}, {Source: "stdin", Ended: true, Error: "read: input/output error"}},
@@ -147,10 +148,12 @@ app: appended 5 records (2.0 KiB); 1MiB of 10GiB on disk
     archive         5          3        0        0        0        2  1.0 KiB    1m1s         1m ago
      broken         ?          ?        ?        ?        ?        ?        ?       -              -
       local         5          5        0        0        0        0      0 B       -              -
-  archive fails since 30s, 2 attempts: 403 AccessDenied
+       slow         5          0        0        0        0        5  2.0 KiB      0s              -
+  archive holds since 30s, 2 attempts: 403 AccessDenied
     what to do: let the key write to the bucket
   broken holds: ca.pem: no certificate in it
   local had trouble until 30m ago, 1 failed attempt: disk
+  slow fails since 1m, 1 attempt: 503 SlowDown
 
 orphaned cursor: app/b is in data_dir and not in the configuration; it keeps what it holds until: hydrant buffer forget /data app/b
 `

@@ -192,7 +192,11 @@ func (o outletReport) printTrouble(b *strings.Builder, name string, now time.Tim
 		fmt.Fprintf(b, "  %s had trouble until %s ago, %s: %s\n", name, age(now.Sub(*e.Until)), plural(e.Attempts, "failed attempt"), e.Text)
 		return
 	}
-	fmt.Fprintf(b, "  %s fails since %s, %s: %s\n", name, age(now.Sub(e.Since)), plural(e.Attempts, "attempt"), e.Text)
+	what := "fails"
+	if e.Operator {
+		what = "holds"
+	}
+	fmt.Fprintf(b, "  %s %s since %s, %s: %s\n", name, what, age(now.Sub(e.Since)), plural(e.Attempts, "attempt"), e.Text)
 	if e.Remedy != "" {
 		fmt.Fprintf(b, "    what to do: %s\n", e.Remedy)
 	}
