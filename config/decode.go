@@ -17,6 +17,7 @@ type decoder struct {
 	readFile  func(path string, limit int64) ([]byte, error)
 	kinds     Kinds
 	problems  []Problem
+	sections  map[NameChecker]entry // of the sinks decoded so far
 }
 
 // raw takes an entry undecoded. Its value is nil when the key is absent.

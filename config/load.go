@@ -103,7 +103,7 @@ func Parse(name string, text []byte, env func(string) (string, bool), kinds Kind
 }
 
 func parseWith(name string, text []byte, env func(string) (string, bool), kinds Kinds, read func(string, int64) ([]byte, error), inspect bool) (*Config, []Problem) {
-	d := &decoder{file: name, env: env, readFile: read, kinds: kinds}
+	d := &decoder{file: name, env: env, readFile: read, kinds: kinds, sections: map[NameChecker]entry{}}
 	path, err := filepath.Abs(name)
 	if err != nil {
 		d.add(Problem{Found: "a relative name, and the working directory is gone", Want: "name the file by its whole path"})

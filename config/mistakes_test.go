@@ -194,6 +194,7 @@ func TestMistakes(t *testing.T) {
 		// destinations
 		{"an unknown destination", destination("fiel: {path: x}"), []string{`5:9: the unknown key "fiel", did you mean file?`}},
 		{"a destination without a kind", destination("name: x"), []string{"5:9: a destination without a kind, one of file, s3"}},
+		{"two kinds in one error output", pipeline("error_output: {file: {path: x}, s3: {bucket: b}}"), []string{"4:37: a second kind in one error_output, s3 beside file, keep one of them"}},
 		{"two kinds in one destination", destination("file: {path: x}\n        s3: {bucket: b}"), []string{"6:9: a second kind in one destination, s3 beside file, write an item of its own for each"}},
 		{"a kind twice without names", destination("file: {path: x}\n      - file: {path: y}"), []string{"6:9: a second destination named file, give it a name: of its own"}},
 		{"a name twice", destination("{name: a, file: {path: x}}\n      - {name: a, s3: {bucket: y}}"), []string{"6:16: a second destination named a, give it a name of its own"}},

@@ -10,6 +10,8 @@ import (
 	"time"
 )
 
+const errorOutputKey = "error_output" // the one section with a kind that is in no list
+
 // errorOutputs are the kinds of sinks that can be an error output.
 var errorOutputs = []string{"file", "s3"}
 
@@ -105,9 +107,13 @@ func (d *decoder) source(item entry) (Part, bool) {
 
 // oneKind decodes the kind of an item: exactly one of its keys names one.
 func (d *decoder) oneKind(item entry, what string, kinds []entry, known []string, from map[string]func() any) (Part, bool) {
+	want := "write an item of its own for each"
+	if what == errorOutputKey {
+		want = "keep one of them"
+	}
 	for i, extra := range kinds {
 		if i > 0 {
-			d.add(Problem{Place: extra.at, Found: fmt.Sprintf("a second kind in one %s, %s beside %s", what, extra.key, kinds[0].key), Want: "write an item of its own for each"})
+			d.add(Problem{Place: extra.at, Found: fmt.Sprintf("a second kind in one %s, %s beside %s", what, extra.key, kinds[0].key), Want: want})
 		}
 	}
 	if len(kinds) > 0 {
@@ -131,7 +137,24 @@ func (d *decoder) part(e entry, from map[string]func() any) Part {
 	if c, ok := value.(Checker); ok && !e.value.bad {
 		c.Check(&Report{d, e})
 	}
+	if c, ok := value.(NameChecker); ok {
+		d.sections[c] = e
+	}
 	return Part{Kind: e.key, Value: value, At: e.at}
+}
+
+// checkNames lets the sections of a destination check what depends on its name. A default error output has no section.
+func (d *decoder) checkNames(pipeline, destination string, sink, errorOutput Part) {
+	if !name.MatchString(pipeline) || !name.MatchString(destination) {
+		return // that is a problem already
+	}
+	for i, part := range []Part{sink, errorOutput} {
+		if c, ok := part.Value.(NameChecker); ok {
+			if at, ok := d.sections[c]; ok && !at.value.bad {
+				c.CheckNames(&Report{d, at}, pipeline, destination, i == 1)
+			}
+		}
+	}
 }
 
 func (d *decoder) destination(item entry, pipeline *Report, shared *pipelineKeys, errorOutput Part, given bool, names map[string]string) (Destination, bool) {
@@ -158,6 +181,7 @@ func (d *decoder) destination(item entry, pipeline *Report, shared *pipelineKeys
 		names[strings.ToLower(keys.Name)] = keys.Name
 	}
 	checkErrorOutput(r, pipeline, &keys, sink, errorOutput, given)
+	d.checkNames(pipeline.at.key, keys.Name, sink, errorOutput)
 	return Destination{
 		Name: keys.Name, Sink: sink, Batch: keys.Batch, GiveUpAfter: time.Duration(keys.Retry.GiveUpAfter),
 		Concurrency: keys.Concurrency, ErrorOutput: errorOutput,
@@ -177,7 +201,7 @@ func (d *decoder) errorOutput(from raw) (part Part, given bool) {
 		}
 		return Part{}, true
 	}
-	part, _ = d.oneKind(from.entry, "error_output", d.fields(from.entry, reflect.ValueOf(&struct{}{}).Elem(), known), known, d.kinds.Sinks)
+	part, _ = d.oneKind(from.entry, errorOutputKey, d.fields(from.entry, reflect.ValueOf(&struct{}{}).Elem(), known), known, d.kinds.Sinks)
 	return part, true
 }
 

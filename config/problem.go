@@ -59,6 +59,12 @@ func byPlace(problems []Problem) []Problem {
 // Check is called once on the pointer that the kind's function returned, after decoding.
 type Checker interface{ Check(r *Report) }
 
+// NameChecker is implemented by the sections of sinks whose rules depend on the names of pipeline and destination. After
+// Check, CheckNames is called for each destination that the section serves, with errorOutput for one that is its error output.
+type NameChecker interface {
+	CheckNames(r *Report, pipeline, destination string, errorOutput bool)
+}
+
 // Report takes what a Check has to say of its section.
 type Report struct {
 	d  *decoder

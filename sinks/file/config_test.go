@@ -31,13 +31,47 @@ func TestCheck(t *testing.T) {
 		{`path: out, prefix: "../x/"`, `prefix: a . or .. in a path, a prefix that stays inside the folder`},
 		{`path: out, prefix: "a/./x"`, `a . or .. in a path`},
 		{`path: out, prefix: "..a/x.."`, ``},
-		{`path: out, prefix: "!{timestamp:yyyy/}` + strings.Repeat("x", 50) + `"`, `file names can become`},
+		{`path: out, prefix: "!{timestamp:yyyy-MM-dd}-"`, ``},
+		{`path: out, prefix: "!{timestamp:yyyy/}` + strings.Repeat("x", 166) + `"`, ``},
+		{`path: out, prefix: "!{timestamp:yyyy/}` + strings.Repeat("x", 169) + `"`, `prefix: file names can become 258 bytes long, at most 255, so at most 3 fewer`},
 		{`path: out, compression: brotli`, `compression: "brotli"`},
 		{`path: out, endpoint: x`, `the unknown key "endpoint"`},
 	} {
 		if _, said := parse(t, c.keys); (said == "") != (c.want == "") || !strings.Contains(said, c.want) {
 			t.Errorf("%.80s: %q, want %q", c.keys, said, c.want)
 		}
+	}
+}
+
+func TestNamesCountIntoTheLengthOfFileNames(t *testing.T) {
+	kinds := config.Kinds{
+		Sources: map[string]func() any{"stdin": func() any { return &struct{}{} }},
+		Sinks:   map[string]func() any{"file": Kind.Config},
+	}
+	long, wide := strings.Repeat("n", 64), strings.Repeat("x", 40)
+	for name, c := range map[string]struct {
+		text string
+		want []string // "": nothing is said
+	}{
+		"long names and a short prefix": {long + `: {sources: [stdin: {}], destinations: [{name: ` + long + `, file: {path: out, prefix: "!{timestamp:yyyy-MM-dd}-"}}]}`, nil},
+		"a long pipeline's name":        {long + `: {sources: [stdin: {}], destinations: [{name: ` + long + `, file: {path: out, prefix: "!{timestamp:yyyy}` + wide + `"}}]}`, []string{"file names can become"}},
+		"names too long are told alone": {long + `n: {sources: [stdin: {}], destinations: [file: {path: out, prefix: "!{timestamp:yyyy}` + wide + wide + `"}]}`, []string{"pipeline name"}},
+		"the suffix of error records":   {long + `: {sources: [stdin: {}], destinations: [{name: ` + long + `, file: {path: out}, error_output: {file: {path: e, prefix: "!{timestamp:yyyy}` + wide[:25] + `"}}}]}`, []string{"file names can become"}},
+		"no such suffix in the records": {long + `: {sources: [stdin: {}], destinations: [{name: ` + long + `, file: {path: out, prefix: "!{timestamp:yyyy}` + wide[:25] + `"}}]}`, nil},
+		"the pipeline's error output":   {long + `: {sources: [stdin: {}], error_output: {file: {path: e, prefix: "!{timestamp:yyyy}` + wide[:25] + `"}}, destinations: [{name: ` + long + `, file: {path: out}}, {name: b, file: {path: out}}]}`, []string{"file names can become"}},
+		"the kind of an error's own":    {`p: {sources: [stdin: {}], error_output: {file: {path: e, prefix: "!{firehose:error-output-type}/"}}, destinations: [file: {path: out}]}`, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, problems := config.Parse("/etc/hydrant.yaml", []byte("pipelines:\n  "+c.text+"\n"), func(string) (string, bool) { return "", false }, kinds)
+			if len(problems) != len(c.want) {
+				t.Fatalf("%v, want %d problems", problems, len(c.want))
+			}
+			for i, p := range problems {
+				if !strings.Contains(p.String(), c.want[i]) {
+					t.Errorf("%q, want %q", p, c.want[i])
+				}
+			}
+		})
 	}
 }
 

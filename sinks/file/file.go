@@ -45,7 +45,12 @@ func (c *Config) Check(r *config.Report) {
 	if slices.ContainsFunc(strings.Split(c.Prefix, "/"), func(p string) bool { return p == ".." || p == "." }) {
 		r.Problem("prefix", "a . or .. in a path", "a prefix that stays inside the folder")
 	}
-	if last := c.LongestName(); last > maxName {
+}
+
+// CheckNames implements config.NameChecker.
+func (c *Config) CheckNames(r *config.Report, pipeline, destination string, errorOutput bool) {
+	c.Layout.CheckNames(r, pipeline, destination, errorOutput)
+	if last := c.LongestName(pipeline, destination, errorOutput); last > maxName {
 		r.Problem("prefix", fmt.Sprintf("file names can become %d bytes long", last),
 			fmt.Sprintf("at most %d, so at most %d fewer behind the last slash", maxName, last-maxName))
 	}

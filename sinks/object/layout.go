@@ -25,8 +25,20 @@ func Defaults() Layout {
 	return Layout{TimeZone: "UTC", Compression: "gzip", Delimiter: "\n"}
 }
 
-// maxRest is the most that can follow the prefix in an object's name: names of 64 characters, a suffix of 32 and ".json.zst".
-const maxRest = 64 + 64 + len("--2006-01-02-15-04-05-") + 16 + len("-01234567-") + 16 + len("-") + 16 + 32 + len(".json.zst")
+// longestSuffix is the longest that error records have.
+const longestSuffix = "-transform-failed"
+
+// rest is how many bytes follow the prefix in the names of a destination's objects, at the most.
+func (l *Layout) rest(pipeline, destination string, errorOutput bool) int {
+	n := len(pipeline) + len(destination) + len("--2006-01-02-15-04-05-") + 16 + len("-01234567-") + 16 + len("-") + 16
+	if errorOutput {
+		n += len(longestSuffix + ".json")
+	}
+	if c, err := newCodec(l.Compression, 0); err == nil {
+		n += len(c.ext)
+	}
+	return n
+}
 
 // Check implements config.Checker.
 func (l *Layout) Check(r *config.Report) {
@@ -41,60 +53,44 @@ func (l *Layout) Check(r *config.Report) {
 		r.Warning("level", "there is no compression for it", "leave it out")
 	}
 	p, err := parsePrefix(l.Prefix)
-	if err != nil {
-		r.Problem("prefix", err.Error(), "see the documentation of prefixes")
-		return
-	}
 	if p.weekYear {
 		r.Warning("prefix", "Y is the week-based year, which differs from the calendar's around New Year", "write yyyy")
 	}
 	if strings.Contains(l.Prefix, "\x00") {
 		r.Problem("prefix", "a zero byte", "text")
 	}
-	counted, bytes, _ := p.longest()
-	if counted > maxEvaluated {
+	if wrong := (*prefixError)(nil); errors.As(err, &wrong) {
+		r.Problem("prefix", wrong.found, wrong.want)
+		return
+	}
+	if counted, _, _ := p.longest(); counted > maxEvaluated {
 		r.Problem("prefix", fmt.Sprintf("Length of evaluated prefix cannot be greater than %d: it becomes %d", maxEvaluated, counted), "a shorter one")
-	} else if bytes+maxRest > maxKey {
-		r.Problem("prefix", fmt.Sprintf("it becomes %d bytes, and names can become longer than S3's %d bytes", bytes, maxKey),
-			fmt.Sprintf("at most %d bytes", maxKey-maxRest))
 	}
 }
 
-// ForErrors tells whether the prefix has !{firehose:error-output-type}, which only makes sense in an error output.
-func (l *Layout) ForErrors() bool {
+// CheckNames implements config.NameChecker.
+func (l *Layout) CheckNames(r *config.Report, pipeline, destination string, errorOutput bool) {
 	p, err := parsePrefix(l.Prefix)
-	return err == nil && p.errorType
+	if err != nil {
+		return
+	}
+	if p.errorType && !errorOutput {
+		r.Problem("prefix", "!{firehose:error-output-type} in a destination", "take it out: it is for error outputs")
+	}
+	counted, bytes, _ := p.longest()
+	if most := maxKey - l.rest(pipeline, destination, errorOutput); counted <= maxEvaluated && bytes > most {
+		r.Problem("prefix", fmt.Sprintf("it becomes %d bytes, and names can become longer than S3's %d bytes", bytes, maxKey), fmt.Sprintf("at most %d bytes", most))
+	}
 }
 
-// LongestName is the most bytes that can stand behind the last slash of an object's name.
-func (l *Layout) LongestName() int {
+// LongestName is the most bytes that can stand behind the last slash of an object's name; 0 if the prefix is wrong.
+func (l *Layout) LongestName(pipeline, destination string, errorOutput bool) int {
 	p, err := parsePrefix(l.Prefix)
 	if err != nil {
 		return 0
 	}
 	_, _, last := p.longest()
-	return last + maxRest
-}
-
-// longest evaluates the prefix for a year's times and the longest kind of error output.
-func (p prefix) longest() (counted, bytes, last int) {
-	first := time.Date(2028, 1, 1, 0, 0, 0, 0, time.FixedZone("America/Argentina/ComodRivadavia", -3*3600-59))
-	for day := range 366 {
-		at := instant{time: first.Add(time.Duration(day) * 25 * time.Hour), kind: "format-conversion-failed", random: zeros{}}
-		text, n, _ := p.evaluate(at) // zeros never fail
-		counted = max(counted, n)
-		bytes = max(bytes, len(text))
-		last = max(last, len(text)-strings.LastIndexByte(text, '/')-1)
-	}
-	return counted, bytes, last
-}
-
-// zeros is an endless reader of zero bytes.
-type zeros struct{}
-
-func (zeros) Read(b []byte) (int, error) {
-	clear(b)
-	return len(b), nil
+	return last + l.rest(pipeline, destination, errorOutput)
 }
 
 func zone(name string) (*time.Location, error) {

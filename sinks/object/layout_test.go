@@ -1,10 +1,12 @@
 package object
 
 import (
+	"path"
 	"strings"
 	"testing"
 
 	"github.com/hydrantd/hydrant/config"
+	"github.com/hydrantd/hydrant/sinks"
 )
 
 // section is a destination that has nothing but a layout.
@@ -57,10 +59,60 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestForErrors(t *testing.T) {
-	for prefix, want := range map[string]bool{"": false, "x": false, "!{firehose:error-output-type}/": true, "!{": false} {
-		if l := (Layout{Prefix: prefix}); l.ForErrors() != want {
-			t.Errorf("%s: %t", prefix, !want)
+func TestWhatIsWrongBesideAWeekYearIsToldToo(t *testing.T) {
+	const week = "warning: prefix: Y is the week-based year"
+	for keys, want := range map[string]string{
+		`prefix: "!{timestamp:YYYY}/!{foo:bar}"`:                      "is an invalid keyword!",
+		`prefix: "!{foo:bar}/!{timestamp:YYYY}"`:                      "is an invalid keyword!",
+		`prefix: "!{timestamp:YYYY}/!{bar}"`:                          "Invalid expression usage",
+		`prefix: "!{timestamp:b/YYYY}"`:                               "'b' is no pattern letter",
+		`prefix: "!{timestamp:]YYYY}"`:                                "without a [",
+		`prefix: "!{timestamp:YYYY'open}"`:                            "not closed",
+		`prefix: "!{timestamp:YYYY}!{firehose:error-output-type}"`:    "it is for error outputs",
+		`prefix: "!{timestamp:YYYY}` + strings.Repeat("x", 510) + `"`: "cannot be greater than 512",
+	} {
+		if said := check(t, keys); !strings.Contains(said, week) || !strings.Contains(said, want) {
+			t.Errorf("%.60s: %q, want %q and %q", keys, said, week, want)
+		}
+	}
+	if said := check(t, `prefix: "!{timestamp:b'YYYY'}"`); strings.Contains(said, week) {
+		t.Errorf("quoted text is no week year: %s", said)
+	}
+}
+
+func TestMistakesInPrefixesSayWhatWouldBeRight(t *testing.T) {
+	for keys, want := range map[string]string{
+		`prefix: "!{foo:bar}"`: "prefix: Namespace to the left of colon (foo) is an invalid keyword! There is no such namespace, " +
+			"write timestamp or firehose to the left of the colon",
+		`prefix: "!{firehose:random}"`:             "in the value of the expression in Prefix: !{firehose:random}, random-string or error-output-type to the right of the colon",
+		`prefix: "!{firehose:error-output-type}/"`: "prefix: !{firehose:error-output-type} in a destination, take it out: it is for error outputs",
+	} {
+		if said := check(t, keys); !strings.HasSuffix(said, want) {
+			t.Errorf("%s: %q, want %q", keys, said, want)
+		}
+	}
+}
+
+// What the encoder appends is never more than what the check reckons with, and no less where the names are the longest.
+func TestNamesAreAsLongAsTheCheckReckons(t *testing.T) {
+	for _, c := range []struct{ prefix, compression, suffix string }{
+		{"", "gzip", ""},
+		{"!{timestamp:yyyy-MM-dd}-", "zstd", ""},
+		{"!{timestamp:yyyy-MM-dd}-", "none", "-transform-failed"},
+		{"a/!{timestamp:'x'}", "gzip", "-transform-failed"},
+	} {
+		l := Layout{Prefix: c.prefix, TimeZone: "UTC", Compression: c.compression, Delimiter: "\n"}
+		f, err := New(l, zeros{}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := &encoder{format: f, batch: sinks.Batch{Pipeline: "app", Destination: "archive", From: 1, Suffix: c.suffix}}
+		name, err := e.name(2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := l.LongestName("app", "archive", c.suffix != ""), len(path.Base(name)); got != want {
+			t.Errorf("%q, %s%s: %d bytes, and the name %s has %d", c.prefix, c.compression, c.suffix, got, name, want)
 		}
 	}
 }

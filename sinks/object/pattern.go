@@ -24,25 +24,31 @@ func (p pattern) append(dst []byte, t time.Time) []byte {
 	return dst
 }
 
-// parsePattern compiles s. Its errors say what Java's would, shorter.
-func parsePattern(s string) (pattern, error) {
-	var p pattern
+// parsePattern compiles s. Its errors say what Java's would, shorter; weekYear is right also beside an error.
+func parsePattern(s string) (p pattern, err error) {
+	fail := func(e error) {
+		if err == nil {
+			err = e
+		}
+	}
 	depth := 0
 	for i := 0; i < len(s); {
 		c := s[i]
 		switch {
 		case isLetter(c):
-			f, n, err := field(s[i:])
-			if err != nil {
-				return pattern{}, err
+			f, n, e := field(s[i:])
+			n = max(n, 1)
+			if e != nil {
+				fail(e)
 			}
 			p.pieces = append(p.pieces, f)
 			p.weekYear = p.weekYear || strings.ContainsRune(s[i:i+n], 'Y')
 			i += n
 		case c == '\'':
-			text, n, err := quoted(s[i:])
-			if err != nil {
-				return pattern{}, err
+			text, n, e := quoted(s[i:])
+			if e != nil {
+				fail(e)
+				n = len(s) - i
 			}
 			p.pieces = append(p.pieces, literal(text))
 			i += n
@@ -50,17 +56,18 @@ func parsePattern(s string) (pattern, error) {
 			if c == '[' {
 				depth++
 			} else if depth--; depth < 0 {
-				return pattern{}, fmt.Errorf("] without a [ before it")
+				fail(fmt.Errorf("] without a [ before it"))
 			}
 			i++
 		case c == '{' || c == '}' || c == '#':
-			return pattern{}, fmt.Errorf("%q is reserved: put it between single quotes", c)
+			fail(fmt.Errorf("%q is reserved: put it between single quotes", c))
+			i++
 		default:
 			p.pieces = append(p.pieces, literal(s[i:i+1]))
 			i++
 		}
 	}
-	return p, nil
+	return p, err
 }
 
 func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }

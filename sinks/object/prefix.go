@@ -3,6 +3,7 @@ package object
 //lint:file-ignore ST1005 Errors of prefixes begin with Firehose's own words.
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -38,14 +39,24 @@ type instant struct {
 	random io.Reader
 }
 
-// parsePrefix compiles a prefix expression. Its errors begin with Firehose's own words.
-func parsePrefix(s string) (prefix, error) {
-	var p prefix
+// prefixError is a mistake in a prefix: what was found, in Firehose's own words where it has some, and what would be right.
+type prefixError struct{ found, want string }
+
+func (e *prefixError) Error() string { return e.found + ", " + e.want }
+
+const seeDocs = "see the documentation of prefixes"
+
+func mistake(found string, values ...any) error {
+	return &prefixError{fmt.Sprintf(found, values...), seeDocs}
+}
+
+// parsePrefix compiles a prefix expression. An error is a *prefixError, of the first mistake; weekYear is right also then.
+func parsePrefix(s string) (p prefix, err error) {
 	if n := utf8.RuneCountInString(s); n > maxPrefix {
-		return p, fmt.Errorf("%d characters, at most %d", n, maxPrefix)
+		return p, &prefixError{fmt.Sprintf("%d characters", n), fmt.Sprintf("at most %d", maxPrefix)}
 	}
 	if !utf8.ValidString(s) {
-		return p, fmt.Errorf("not valid UTF-8")
+		return p, &prefixError{"not valid UTF-8", "text"}
 	}
 	dated := false
 	for rest := s; rest != ""; {
@@ -59,10 +70,9 @@ func parsePrefix(s string) (prefix, error) {
 		inside, next, closed := strings.Cut(after, "}")
 		namespace, value, colon := strings.Cut(inside, ":")
 		if !closed || !colon || namespace == "" || value == "" {
-			return p, fmt.Errorf("Invalid expression usage: %s. Must be of the form !{<namespace>:<value>}", s)
-		}
-		if err := p.expression(namespace, value); err != nil {
-			return p, err
+			err = cmp.Or(err, mistake("Invalid expression usage: %s. Must be of the form !{<namespace>:<value>}", s))
+		} else if e := p.expression(namespace, value); e != nil {
+			err = cmp.Or(err, e)
 		}
 		dated = dated || namespace == "timestamp"
 		rest = next
@@ -70,17 +80,17 @@ func parsePrefix(s string) (prefix, error) {
 	if !dated {
 		p.appended, _ = parsePattern(defaultDate)
 	}
-	return p, nil
+	return p, err
 }
 
 func (p *prefix) expression(namespace, value string) error {
 	switch namespace {
 	case "timestamp":
 		times, err := parsePattern(value)
-		if err != nil {
-			return fmt.Errorf("Invalid conversion character used in the value of the expression in Prefix: !{timestamp:%s}: %w", value, err)
-		}
 		p.weekYear = p.weekYear || times.weekYear
+		if err != nil {
+			return mistake("Invalid conversion character used in the value of the expression in Prefix: !{timestamp:%s}: %v", value, err)
+		}
 		p.parts = append(p.parts, func(dst []byte, at instant) ([]byte, error) { return times.append(dst, at.time), nil })
 		return nil
 	case "firehose":
@@ -93,12 +103,13 @@ func (p *prefix) expression(namespace, value string) error {
 			p.parts = append(p.parts, func(dst []byte, at instant) ([]byte, error) { return append(dst, at.kind...), nil })
 			return nil
 		}
-		return fmt.Errorf("Invalid conversion character used in the value of the expression in Prefix: !{firehose:%s}: "+
-			"random-string or error-output-type", value)
+		return &prefixError{"Invalid conversion character used in the value of the expression in Prefix: !{firehose:" + value + "}",
+			"random-string or error-output-type to the right of the colon"}
 	case "partitionKeyFromQuery", "partitionKeyFromLambda":
-		return fmt.Errorf("!{%s:%s}: dynamic partitioning is not supported", namespace, value)
+		return mistake("!{%s:%s}: dynamic partitioning is not supported", namespace, value)
 	}
-	return fmt.Errorf("Namespace to the left of colon (%s) is an invalid keyword! timestamp or firehose", namespace)
+	return &prefixError{"Namespace to the left of colon (" + namespace + ") is an invalid keyword! There is no such namespace",
+		"write timestamp or firehose to the left of the colon"}
 }
 
 func fixed(text string) part {
@@ -126,4 +137,25 @@ func (p prefix) evaluate(at instant) (text string, counted int, err error) {
 	}
 	counted = utf8.RuneCount(b)
 	return string(p.appended.append(b, at.time)), counted, nil
+}
+
+// longest evaluates the prefix for a year's times and the longest kind of error output.
+func (p prefix) longest() (counted, bytes, last int) {
+	first := time.Date(2028, 1, 1, 0, 0, 0, 0, time.FixedZone("America/Argentina/ComodRivadavia", -3*3600-59))
+	for day := range 366 {
+		at := instant{time: first.Add(time.Duration(day) * 25 * time.Hour), kind: "format-conversion-failed", random: zeros{}}
+		text, n, _ := p.evaluate(at) // zeros never fail
+		counted = max(counted, n)
+		bytes = max(bytes, len(text))
+		last = max(last, len(text)-strings.LastIndexByte(text, '/')-1)
+	}
+	return counted, bytes, last
+}
+
+// zeros is an endless reader of zero bytes.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
 }

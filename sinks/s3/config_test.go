@@ -33,6 +33,8 @@ func TestCheck(t *testing.T) {
 		  checksums: when_supported`, ``},
 		{`bucket: logs, auth: {access_key_id: A, secret_access_key: "s", session_token: "t", assume_role: {role_arn: "arn:aws:iam::1:role/x", external_id: e, session_name: n, duration: 1h}}`, ``},
 		{`bucket: "arn:aws:s3:eu-west-1:123456789012:accesspoint/logs"`, ``},
+		{`bucket: logs, prefix: "` + strings.Repeat("é", 461) + `"`, ``},
+		{`bucket: logs, prefix: "` + strings.Repeat("é", 462) + `"`, `names can become longer than S3's 1024 bytes, at most`},
 		{``, `bucket: no bucket`},
 		{`bucket: "s3://logs/x"`, `what is behind it goes into prefix`},
 		{`bucket: "a b"`, `which is no name of a bucket`},
