@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"os"
@@ -122,7 +123,7 @@ func TestReportInWords(t *testing.T) {
 	r := report{
 		Version: "v1", Running: true, PID: 7, Started: ago(90 * time.Minute), DataDir: "/data",
 		Pipelines: map[string]pipelineReport{"app": {
-			Appended: totals{5, 2048}, DiskBytes: 1 << 20, MaxBytes: 10 << 30, Full: "the buffer is full", Damaged: totals{1, 100},
+			Appended: totals{5, 2048}, DiskBytes: 1 << 20, SpoolBytes: 26 << 20, UsedBytes: 27 << 20, MaxBytes: 10 << 30, Full: "the buffer is full", Damaged: totals{1, 100},
 			Destinations: map[string]outletReport{
 				"archive": {Appended: totals{5, 2048}, Delivered: totals{3, 1024}, Pending: totals{2, 1024}, OldestPending: 61, LastDelivery: ago(time.Minute),
 					LastError: &errorReport{Text: "403 AccessDenied", Remedy: "let the key write to the bucket", Operator: true, Since: *ago(30 * time.Second), Attempts: 2}},
@@ -140,7 +141,7 @@ func TestReportInWords(t *testing.T) {
 	}
 	const want = `hydrant v1 on /data: process 7, up 1h30m
 
-app: appended 5 records (2.0 KiB); 1MiB of 10GiB on disk
+app: appended 5 records (2.0 KiB); 27.0 MiB of 10.0 GiB taken: the log 1.0 MiB, set aside for spools 26.0 MiB
   full: the buffer is full
   stdin ended: read: input/output error
   damaged: 1 record (100 B) were lost in the log
@@ -162,11 +163,36 @@ orphaned cursor: app/b is in data_dir and not in the configuration; it keeps wha
 	}
 }
 
-// opened is a daemon on a directory, ready to run, with one pipeline.
-func opened(t *testing.T, dataDir string) *daemon {
+// Whoever watches how much of buffer.max_bytes is taken hears of a full log in time: what is set aside for the spools is not
+// the log's to use.
+func TestAFullLogHasTakenMostOfItsSpace(t *testing.T) {
+	d := opened(t, t.TempDir(), ", buffer: {max_bytes: 20MiB}")
+	var mib hydrant.Batch
+	mib.Append(hydrant.Record{Data: make([]byte, 1<<20)})
+	var err error
+	for n := 0; err == nil; n++ {
+		if n > 20 {
+			t.Fatal("20MiB take more than 20 MiB")
+		}
+		_, err = d.pipelines[0].log.Append(t.Context(), &buffer.Write{Batch: &mib})
+	}
+	p := d.report().Pipelines["app"]
+	if !errors.Is(err, buffer.ErrFull) || p.Full == "" {
+		t.Fatalf("the log ends with %v, and is full: %q", err, p.Full)
+	}
+	if p.MaxBytes != 20<<20 || p.UsedBytes > p.MaxBytes || p.UsedBytes < p.MaxBytes*8/10 {
+		t.Errorf("full with %d of %d bytes taken, want 80 %% of 20MiB at least, and no more than that", p.UsedBytes, p.MaxBytes)
+	}
+	if p.SpoolBytes == 0 || p.DiskBytes+p.SpoolBytes != p.UsedBytes {
+		t.Errorf("the log %d, spools %d, together %d", p.DiskBytes, p.SpoolBytes, p.UsedBytes)
+	}
+}
+
+// opened is a daemon on a directory, ready to run, with one pipeline; more is behind its settings.
+func opened(t *testing.T, dataDir string, more ...string) *daemon {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "hydrant.yaml")
-	err := os.WriteFile(name, []byte("data_dir: "+dataDir+"\npipelines: {app: {sources: [http: {listen: \"127.0.0.1:0\"}], destinations: [file: {path: out}]}}\n"), 0o600)
+	err := os.WriteFile(name, []byte("data_dir: "+dataDir+"\npipelines: {app: {sources: [http: {listen: \"127.0.0.1:0\"}], destinations: [file: {path: out}]"+strings.Join(more, "")+"}}\n"), 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,8 +44,9 @@ var (
 )
 
 var bufferMetrics = []metric[pipelineReport]{
-	gauge("hydrant_buffer_bytes", "Bytes of the log on disk.", ofStream, func(p pipelineReport) float64 { return float64(p.DiskBytes) }),
-	gauge("hydrant_buffer_max_bytes", "The most bytes that the log and its spools may take.", ofStream, func(p pipelineReport) float64 { return float64(p.MaxBytes) }),
+	gauge("hydrant_buffer_bytes", "Bytes taken of hydrant_buffer_max_bytes: the log on disk, and what is set aside for the spools, used or not.", ofStream, func(p pipelineReport) float64 { return float64(p.UsedBytes) }),
+	gauge("hydrant_buffer_log_bytes", "Bytes of the log on disk.", ofStream, func(p pipelineReport) float64 { return float64(p.DiskBytes) }),
+	gauge("hydrant_buffer_max_bytes", "The most bytes that the log and its spools may take, buffer.max_bytes. What is appended is refused before hydrant_buffer_bytes exceeds it.", ofStream, func(p pipelineReport) float64 { return float64(p.MaxBytes) }),
 	counter("hydrant_buffer_appended_records_total", "Records appended, ever.", ofStream, func(p pipelineReport) float64 { return float64(p.Appended.Records) }),
 	counter("hydrant_buffer_appended_bytes_total", "Bytes of the records appended, ever.", ofStream, func(p pipelineReport) float64 { return float64(p.Appended.Bytes) }),
 	counter("hydrant_buffer_damaged_records_total", "Records found lost in the log, ever.", ofStream, func(p pipelineReport) float64 { return float64(p.Damaged.Records) }),

@@ -26,7 +26,8 @@ func offlineReport(cfg *config.Config) (report, error) {
 			names = append(names, d.Name)
 		}
 		out, err := offlineStream(filepath.Join(cfg.DataDir, "streams", p.Name), p.Name, names...)
-		out.Error, out.MaxBytes = text(err), int64(p.Buffer.MaxBytes)
+		out.Error = text(err)
+		out.space(share(p))
 		for name := range out.Destinations {
 			if !slices.Contains(names, name) {
 				delete(out.Destinations, name) // an orphan

@@ -33,8 +33,10 @@ type pipelineReport struct {
 	Run          string                  `json:"run,omitempty"`
 	Sources      []sourceReport          `json:"sources,omitempty"`
 	Appended     totals                  `json:"appended"`
-	Damaged      totals                  `json:"damaged"` // lost in the log itself
-	DiskBytes    int64                   `json:"disk_bytes"`
+	Damaged      totals                  `json:"damaged"`     // lost in the log itself
+	DiskBytes    int64                   `json:"disk_bytes"`  // of the log
+	SpoolBytes   int64                   `json:"spool_bytes"` // set aside for the spools: the log cannot have them
+	UsedBytes    int64                   `json:"used_bytes"`  // both: the log is full when they come to max_bytes
 	MaxBytes     int64                   `json:"max_bytes"`
 	Full         string                  `json:"full,omitempty"`
 	Poisoned     string                  `json:"poisoned,omitempty"`
@@ -92,13 +94,14 @@ func (d *daemon) report() report {
 	}
 	for _, p := range d.pipelines {
 		now := p.now()
-		out := pipelineReport{MaxBytes: p.maxBytes, Destinations: map[string]outletReport{}, Error: text(now.err)}
+		out := pipelineReport{Destinations: map[string]outletReport{}, Error: text(now.err)}
 		for _, s := range p.doors {
 			out.Sources = append(out.Sources, s.report())
 		}
 		if now.log != nil {
 			out.state(now.log.State())
 		}
+		out.space(p.buffer)
 		for _, o := range now.deliveries {
 			out.Destinations[o.name] = o.report()
 		}
@@ -115,6 +118,12 @@ func (r *pipelineReport) state(s buffer.State) {
 	r.Log, r.Run = s.Log.String(), s.Run.String()
 	r.Appended, r.Damaged, r.DiskBytes = totals(s.Appended), totals(s.Damaged), s.Disk
 	r.Full, r.Poisoned = text(s.Full), text(s.Poisoned)
+}
+
+// space says how much of buffer.max_bytes is taken, once the state is known.
+func (r *pipelineReport) space(s space) {
+	r.SpoolBytes, r.MaxBytes = s.total()-s.log, s.total()
+	r.UsedBytes = r.DiskBytes + r.SpoolBytes
 }
 
 func (o *outlet) report() outletReport {

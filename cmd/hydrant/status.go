@@ -138,7 +138,8 @@ func (r report) print(to io.Writer, now time.Time) error {
 }
 
 func (p pipelineReport) print(b *strings.Builder, name string, now time.Time) {
-	fmt.Fprintf(b, "%s: appended %s; %s of %s on disk\n", name, p.Appended, config.Size(p.DiskBytes), config.Size(p.MaxBytes))
+	fmt.Fprintf(b, "%s: appended %s; %s of %s taken: the log %s, set aside for spools %s\n", name, p.Appended,
+		bytesText(p.UsedBytes), bytesText(p.MaxBytes), bytesText(p.DiskBytes), bytesText(p.SpoolBytes))
 	for _, trouble := range [][2]string{{"holds", p.Error}, {"full", p.Full}, {"poisoned", p.Poisoned}} {
 		if trouble[1] != "" {
 			fmt.Fprintf(b, "  %s: %s\n", trouble[0], trouble[1])

@@ -29,11 +29,11 @@ import (
 
 // pipeline is one stream, wired.
 type pipeline struct {
-	name     string
-	maxBytes int64
-	doors    []*door
-	open     func() (parts, error) // again, when it could not be opened
-	opened   chan struct{}         // closed once the log is open
+	name   string
+	buffer space
+	doors  []*door
+	open   func() (parts, error) // again, when it could not be opened
+	opened chan struct{}         // closed once the log is open
 
 	mu sync.Mutex
 	parts
@@ -83,7 +83,7 @@ type workshop struct {
 // cannot be opened, or a log of a newer version.
 func (w *workshop) pipeline(p config.Pipeline) (*pipeline, error) {
 	out := &pipeline{
-		name: p.Name, maxBytes: int64(p.Buffer.MaxBytes), opened: make(chan struct{}), open: func() (parts, error) { return w.parts(p) },
+		name: p.Name, buffer: share(p), opened: make(chan struct{}), open: func() (parts, error) { return w.parts(p) },
 	}
 	for _, part := range p.Sources {
 		door, err := w.door(p.Name, part)
@@ -107,17 +107,14 @@ func (w *workshop) pipeline(p config.Pipeline) (*pipeline, error) {
 // parts opens the log of p and its deliveries. An error: the log is of a newer version.
 func (w *workshop) parts(p config.Pipeline) (out parts, err error) {
 	dir := filepath.Join(w.dataDir, "streams", p.Name)
-	spools := make([]int64, len(p.Destinations))
 	names := make([]string, len(p.Destinations))
-	logBytes := int64(p.Buffer.MaxBytes)
 	for i, d := range p.Destinations {
-		spools[i] = spoolShare(d, int64(p.Buffer.MaxBytes), len(p.Destinations))
-		logBytes -= spools[i]
 		names[i] = d.Name
 	}
+	shares := share(p)
 	log, recovery, err := buffer.Open(buffer.Options{
 		FS: w.fs, Clock: w.clock, Rand: rand.Reader, Dir: dir, Name: p.Name, Shards: p.Buffer.Shards,
-		Retention: p.Buffer.Retention, MaxBytes: logBytes, Cursors: names, AcceptGap: w.acceptGap[p.Name], Logger: w.log,
+		Retention: p.Buffer.Retention, MaxBytes: shares.log, Cursors: names, AcceptGap: w.acceptGap[p.Name], Logger: w.log,
 	})
 	switch {
 	case errors.Is(err, buffer.ErrNewerFormat):
@@ -129,7 +126,7 @@ func (w *workshop) parts(p config.Pipeline) (out parts, err error) {
 		w.recovered(p.Name, recovery)
 	}
 	for i, d := range p.Destinations {
-		out.deliveries = append(out.deliveries, w.outlet(&out, p.Name, d, filepath.Join(dir, "spool", d.Name), spools[i]))
+		out.deliveries = append(out.deliveries, w.outlet(&out, p.Name, d, filepath.Join(dir, "spool", d.Name), shares.spools[i]))
 	}
 	return out, nil
 }
@@ -142,6 +139,30 @@ func (w *workshop) recovered(stream string, r buffer.Recovery) {
 	if n := len(r.Quarantined); n > 0 {
 		w.log.Warn("copies of damaged blocks are kept in quarantine", "stream", stream, "files", n)
 	}
+}
+
+// space is buffer.max_bytes, shared out.
+type space struct {
+	log    int64
+	spools []int64 // of each destination
+}
+
+func share(p config.Pipeline) space {
+	s := space{log: int64(p.Buffer.MaxBytes)}
+	for _, d := range p.Destinations {
+		n := spoolShare(d, int64(p.Buffer.MaxBytes), len(p.Destinations))
+		s.spools = append(s.spools, n)
+		s.log -= n
+	}
+	return s
+}
+
+func (s space) total() int64 {
+	n := s.log
+	for _, spool := range s.spools {
+		n += spool
+	}
+	return n
 }
 
 // spoolShare is the part of max_bytes that is set aside for the spool of one destination: what its batches need if
