@@ -70,7 +70,6 @@ type folder struct {
 	mu      sync.Mutex
 	settled map[string]bool // folders whose way down from the target is known to be durable
 	swept   map[string]bool // targets whose stale temporaries are gone
-	doubted map[string]bool // files whose name may not be durable, though it is there
 }
 
 func open(c Config, d sinks.Deps) (sinks.Sink, error) {
@@ -82,7 +81,7 @@ func open(c Config, d sinks.Deps) (sinks.Sink, error) {
 		Format: format, path: filepath.Clean(string(c.Path)), fs: d.FS, clock: d.Clock, rand: d.Rand,
 		name:    d.Pipeline + "/" + d.Destination,
 		owner:   d.Pipeline + "~" + d.Destination, // ~ stands in no name, so this is nobody else's
-		settled: map[string]bool{}, swept: map[string]bool{}, doubted: map[string]bool{},
+		settled: map[string]bool{}, swept: map[string]bool{},
 	}
 	return f, nil
 }
@@ -136,24 +135,15 @@ func place(o sinks.Output) string { return filepath.Join(o.Target, filepath.From
 
 // put brings one file to its place and makes it durable there. Its folder is there.
 func (f *folder) put(ctx context.Context, s *sinks.Shipment, o sinks.Output) error {
-	found, err := f.look(o)
-	if err != nil {
+	if _, err := f.look(o); err != nil {
 		return err
 	}
-	// What an earlier process left is taken as it is. But if this one failed in the sync of the folder, a second sync of the
-	// same entry proves nothing (I7): then the file is made and named anew.
-	final := place(o)
-	if !found || f.isDoubted(final) {
-		if err := f.place(ctx, s, o); err != nil {
-			return err
-		}
-	}
-	if err := hydrant.SyncDir(f.fs, filepath.Dir(final), hydrant.PointTargetDir); err != nil {
-		f.doubt(final, true)
+	// What an earlier attempt left under the name is made and named anew. Its sync of the folder may have failed, in this
+	// process or in one that was killed, and a second sync of the same entry proves nothing then (I7).
+	if err := f.place(ctx, s, o); err != nil {
 		return err
 	}
-	f.doubt(final, false)
-	return nil
+	return hydrant.SyncDir(f.fs, filepath.Dir(place(o)), hydrant.PointTargetDir)
 }
 
 // place writes the bytes under a temporary name, syncs them and gives them their name.
@@ -168,7 +158,6 @@ func (f *folder) place(ctx context.Context, s *sinks.Shipment, o sinks.Output) e
 		return sinks.Unsent(err)
 	}
 	if err := f.fs.Rename(temp, place(o)); err != nil {
-		f.doubt(place(o), true)
 		_ = f.fs.Remove(temp)
 		return err
 	}

@@ -81,22 +81,6 @@ func (f *folder) forget(dir, target string) {
 	delete(f.settled, target)
 }
 
-func (f *folder) isDoubted(final string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.doubted[final]
-}
-
-func (f *folder) doubt(final string, now bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if now {
-		f.doubted[final] = true
-	} else {
-		delete(f.doubted, final)
-	}
-}
-
 // sweep removes this delivery's stale temporaries from a target, before anything is written there. Should another daemon
 // with the same names be writing there, it finds its file gone and writes it again.
 func (f *folder) sweep(target string) error {
