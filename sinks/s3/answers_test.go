@@ -151,7 +151,7 @@ func TestClassesOfAnswers(t *testing.T) {
 		{refusal(401, ""), keyID, true},
 		{refusal(404, "NoSuchBucket"), "create bucket logs", true},
 		{refusal(404, ""), "check endpoint", true},
-		{reply{status: 301, code: "PermanentRedirect", header: map[string]string{"X-Amz-Bucket-Region": "us-west-2"}}, "is in us-west-2", true},
+		{reply{status: 301, code: "PermanentRedirect", header: map[string]string{"X-Amz-Bucket-Region": "us-west-2"}}, `it is "eu-west-1", and bucket logs is in "us-west-2"`, true},
 		{reply{status: 400, code: "AuthorizationHeaderMalformed"}, "correct region", true},
 		{refusal(400, "KMS.DisabledException"), "KMS key", true},
 		{refusal(400, "InvalidStorageClass"), "storage_class", true},
@@ -185,6 +185,37 @@ func TestClassesOfAnswers(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAWrongRegionIsToldWithTheRightOne(t *testing.T) {
+	malformed := func(region string) reply {
+		return reply{status: 400, body: "<Error><Code>AuthorizationHeaderMalformed</Code><Message>no</Message>" + region + "</Error>"}
+	}
+	for name, c := range map[string]struct {
+		target string
+		reply  reply
+		remedy string
+	}{
+		"in a header": {"logs", reply{status: 301, code: "PermanentRedirect", header: map[string]string{"X-Amz-Bucket-Region": "us-west-2"}},
+			`correct region: it is "eu-west-1", and bucket logs is in "us-west-2", says http://store.test`},
+		"in the error":        {"logs", malformed("<Region>us-west-2</Region>"), `correct region: it is "eu-west-1", and bucket logs is in "us-west-2", says http://store.test`},
+		"nowhere":             {"logs", malformed(""), `correct region: it is "eu-west-1", and bucket logs is in another region, says http://store.test`},
+		"as what is set":      {"logs", malformed("<Region>eu-west-1</Region>"), `is in another region, says`},
+		"as what is no name":  {"logs", malformed("<Region>\n</Region>"), `is in another region, says`},
+		"of a former bucket":  {"wrong", malformed("<Region>us-west-2</Region>"), `the configured region is "eu-west-1", and bucket wrong is in "us-west-2", says http://store.test; the batch is spooled for`},
+		"by a body that ends": {"logs", reply{status: 301, body: "<Error><Region>us-west-2"}, `is in another region, says`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := scripted(t, nil, func(string, *http.Request) reply { return c.reply })
+			p := small()
+			p.target = c.target
+			operator(t, p.ship(s), c.remedy)
+		})
+	}
+	s, _ := scripted(t, nil, func(string, *http.Request) reply { return malformed("<Region>us-west-2</Region>") })
+	if err := small().ship(s); !strings.Contains(err.Error(), "400 AuthorizationHeaderMalformed: no") {
+		t.Errorf("the error is lost: %v", err)
 	}
 }
 

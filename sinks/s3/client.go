@@ -82,6 +82,7 @@ func newClient(c *Config, region string, who aws.CredentialsProvider, doer sinks
 		ResponseChecksumValidation:   aws.ResponseChecksumValidationWhenRequired,
 		ContinueHeaderThresholdBytes: continueAbove(c),
 	}, func(o *awss3.Options) {
+		o.APIOptions = append(o.APIOptions, keepRegion)
 		if c.Endpoint != "" {
 			o.BaseEndpoint = aws.String(c.Endpoint)
 		}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/aws/smithy-go"
@@ -186,7 +187,7 @@ func (s *store) remedy(err error, st int, o sinks.Output) string {
 		}
 		return "create bucket " + o.Target + " in " + s.where + ", or correct bucket:"
 	case "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "MovedPermanently":
-		return "correct region: bucket " + o.Target + " is in " + bucketRegion(err) + ", not in " + s.where
+		return s.wrongRegion(err, o)
 	case "InvalidStorageClass":
 		return "correct storage_class: the store does not know " + s.cfg.StorageClass
 	case "AccessControlListNotSupported":
@@ -205,7 +206,7 @@ func (s *store) remedy(err error, st int, o sinks.Output) string {
 		}
 		return "check endpoint: and bucket: at " + s.where + ", which answers as if there were no such store"
 	case http.StatusMovedPermanently:
-		return "correct region: bucket " + o.Target + " is in " + bucketRegion(err) + ", not in " + s.where
+		return s.wrongRegion(err, o)
 	}
 	return ""
 }
@@ -225,12 +226,21 @@ func (s *store) extraRights() string {
 	return text
 }
 
-func bucketRegion(err error) string {
-	var r *smithyhttp.ResponseError
-	if errors.As(err, &r) && r.Response != nil && r.Response.Response != nil {
-		if region := r.Response.Header.Get("X-Amz-Bucket-Region"); region != "" {
-			return region
-		}
+// wrongRegion is the remedy for a region that is not the bucket's, with the right one if the store names it.
+func (s *store) wrongRegion(err error, o sinks.Output) string {
+	remedy := "correct region: it is "
+	if o.Target != s.cfg.Bucket {
+		remedy = "the configured region is "
 	}
-	return "another region"
+	remedy += strconv.Quote(s.region) + ", and bucket " + o.Target + " is in "
+	named := regionOf(err)
+	if named == "" || named == s.region {
+		remedy += "another region"
+	} else {
+		remedy += strconv.Quote(named)
+	}
+	if s.cfg.Endpoint != "" {
+		remedy += ", says " + s.where
+	}
+	return remedy
 }

@@ -28,6 +28,7 @@ type store struct {
 	*object.Format
 	cfg       Config
 	where     string // endpoint or region, for remedies
+	region    string // that requests are signed for
 	name      string // PIPELINE/DESTINATION, for remedies
 	client    *awss3.Client
 	who       *identity
@@ -76,7 +77,7 @@ func open(c Config, d sinks.Deps) (sinks.Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("destination %s: %w", d.Destination, err)
 	}
-	s.who = who
+	s.who, s.region = who, region
 	s.client = newClient(&c, region, who, doer)
 	s.where = "region " + region
 	if c.Endpoint != "" {
