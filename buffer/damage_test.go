@@ -158,3 +158,24 @@ func TestWhatAReaderFindsDamagedIsKept(t *testing.T) {
 		})
 	}
 }
+
+func TestDamageBehindTheCheckpointIsCounted(t *testing.T) {
+	f, _, _ := newSimFixture(t)
+	f.open()
+	f.close()
+	f.open() // its segment has no block of shards: the first records lie right behind the checkpoint
+	f.append("record one", "record 1b")
+	f.append("record two")
+	f.append("record three")
+	seg := f.segments()[len(f.segments())-1]
+	f.kill()
+	block, _ := f.where(seg, "record one")
+	f.patch(seg, block+20, []byte{1})
+	f.o.Retention = 1 << 60
+	f.open()
+	s := f.log.State()
+	if s.Appended.Records != int64(s.End)-1 || s.Damaged.Records != 2 {
+		t.Errorf("%d records appended before position %d, %d of them damaged; want one for each position, and 2", s.Appended.Records, s.End, s.Damaged.Records)
+	}
+	f.close()
+}

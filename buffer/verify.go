@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
 
 	"github.com/hydrantd/hydrant"
 )
@@ -280,4 +281,50 @@ func (v *verifier) journals(look func(name string, j *journal, err error) error)
 		}
 	}
 	return nil
+}
+
+// Streams are the streams/<name> that Verify finds under dir: none when it is a folder of segments.
+func Streams(fsys hydrant.FS, dir string) ([]string, error) {
+	places, err := findLogs(fsys, dir)
+	if err != nil {
+		return nil, err
+	}
+	var dirs []string
+	for _, p := range places {
+		if p.cursors != "" {
+			dirs = append(dirs, filepath.Dir(p.dir))
+		}
+	}
+	return dirs, nil
+}
+
+// Journal is what a cursor holds that nobody has open.
+type Journal struct {
+	Cursor    string
+	Committed hydrant.Position
+	Entries   []Entry
+}
+
+// Journals reads those of streams/<name> that verify, by name: it is for Verify to complain about the others. It changes
+// nothing.
+func Journals(fsys hydrant.FS, streamDir string) ([]Journal, error) {
+	place := streamPlace("", streamDir)
+	segs, err := listSegments(fsys, place.dir)
+	if err != nil || len(segs) == 0 || segs[0].bad != nil {
+		return nil, err
+	}
+	header := segs[0].header
+	v := verifier{fsys: fsys, place: place, log: header.log, next: header.base}
+	var all []Journal
+	err = v.journals(func(name string, j *journal, err error) error {
+		var damaged *DamagedCursor
+		switch {
+		case err == nil:
+			all = append(all, Journal{name, j.committed, j.entries})
+		case !errors.As(err, &damaged):
+			return err
+		}
+		return nil
+	})
+	return all, err
 }

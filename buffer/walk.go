@@ -132,6 +132,12 @@ func (r *recovery) bad(sc *scan, next hydrant.Position, last **lastBlock, cause 
 			if err != nil {
 				return true, err
 			}
+			if *last != nil { // what follows proves it; a checkpoint sets the sums, to which the loss is added
+				if err := r.keep(sc, *last); err != nil {
+					return true, err
+				}
+				*last = nil
+			}
 			r.lose(sc.f.seg, at, hydrant.Span{From: pos, To: h.base}, 0, cause.Error())
 			r.quarantine(sc, at, sc.at)
 			sc.pos = h.base

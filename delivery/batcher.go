@@ -41,11 +41,12 @@ type builder struct {
 	attempts int // that the chunk took
 }
 
-func (d *Delivery) newBuilder(r buffer.Reader, span hydrant.Span, room int64) *builder {
+// newBuilder has a reader of its own, because a reader keeps what it has read of a large block, which has to go with the builder.
+func (d *Delivery) newBuilder(span hydrant.Span, room int64) *builder {
 	number := d.nextNumber()
 	f := d.spool.folder(number)
 	return &builder{
-		d: d, reader: r, number: number, limit: span.To, room: room, at: span.From, folder: f,
+		d: d, reader: d.o.Log.Reader(buffer.Filter{}), number: number, limit: span.To, room: room, at: span.From, folder: f,
 		trouble: trouble{h: &d.health},
 		id:      sinks.Batch{Pipeline: d.o.Pipeline, Destination: d.o.Destination, Log: d.log, From: span.From},
 		entry:   ready{batch: number, span: span},

@@ -153,7 +153,9 @@ func (d *Delivery) open() error {
 				b.saved[v.to] = v.note
 			}
 		}
-		if n := b.spooled(); d.room.Try(n) { // else the share was made smaller: what is there is there
+		// What is there is there, also when the share was made smaller. A batch behind a hole takes no room: whoever fills the
+		// hole needs it first, and holds the turn without which nobody comes to ship what would give it back.
+		if n := b.spooled(); len(d.loose) == 0 && d.room.Try(n) {
 			b.room = n
 		}
 		d.restored = append(d.restored, b)

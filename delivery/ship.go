@@ -196,10 +196,10 @@ func (d *Delivery) settle(b *batch) error {
 		d.last = now
 	}
 	d.mu.Unlock()
+	defer d.bell.Ring() // also behind a flush, which a full disk may have kept from writing
 	if d.hungry.Load() > 0 {
 		return d.flush()
 	}
-	d.bell.Ring()
 	return nil
 }
 

@@ -60,7 +60,7 @@ func (d *Delivery) next(ctx context.Context, reader buffer.Reader) (*batch, erro
 	if err != nil {
 		return nil, err
 	}
-	b, err := d.build(ctx, reader, span)
+	b, err := d.build(ctx, span)
 	if err != nil {
 		d.room.Give(d.share)
 	}
@@ -150,11 +150,11 @@ func (d *Delivery) await(ctx context.Context, reader buffer.Reader, log buffer.S
 func weight(t buffer.Totals) int64 { return t.Bytes + perRecord*t.Records }
 
 // build makes a batch of a span, as often as it takes, and makes it Ready. Room for it is taken.
-func (d *Delivery) build(ctx context.Context, reader buffer.Reader, span hydrant.Span) (made *batch, end error) {
+func (d *Delivery) build(ctx context.Context, span hydrant.Span) (made *batch, end error) {
 	t := trouble{h: &d.health}
 	defer func() { t.end(end) }()
 	for {
-		b := d.newBuilder(reader, span, d.share)
+		b := d.newBuilder(span, d.share)
 		err := b.fill(ctx)
 		if err == nil {
 			if b.at < span.To {
