@@ -103,3 +103,29 @@ pipelines:
 	}
 	want(t, "the folder", all(parseAll(t, "app-file", folder(t, filepath.Join(dir, "out")))), records)
 }
+
+// A data_dir of a newer version is told from a damaged one, and left alone.
+func TestADataDirOfANewerVersionIsLeftAlone(t *testing.T) {
+	ds := newDeliveries(t)
+	d := start(t, launch{config: ds.with(t, "{}", fileTo("a"))}).ready()
+	mustPost(t, ds.url, numbered("r", 10))
+	d.stop()
+	version := filepath.Join(d.dataDir(), "VERSION")
+	if err := os.WriteFile(version, []byte("99\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := folder(t, filepath.Join(d.dataDir(), "streams"))
+	code, out := run(t, nil, "run", "-c", d.config)
+	if code != 1 || !strings.Contains(out, "newer") {
+		t.Errorf("exit code %d, want 1 and that it is newer:\n%s", code, out)
+	}
+	after := folder(t, filepath.Join(d.dataDir(), "streams"))
+	for name, body := range before {
+		if string(after[name]) != string(body) {
+			t.Errorf("%s was changed", name)
+		}
+	}
+	if len(after) != len(before) {
+		t.Errorf("%d files, want the %d that were there", len(after), len(before))
+	}
+}

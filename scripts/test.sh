@@ -43,7 +43,7 @@ check "shell scripts parse" bash -n scripts/*.sh quickstart/*.sh .ci/run
 
 alone='/(sim|proctest|bench)$' # these get steps of their own
 tests "unit tests, architecture, contracts and fuzz seeds, with the race detector" -race -timeout=10m $(go list ./... | grep -Ev "$alone")
-tests "a smaller simulation, with the race detector" -race -timeout=10m ./sim
+SIM_SEEDS=8 tests "a smaller simulation, with the race detector" -race -timeout=10m ./sim
 
 # From here on without the race detector, as the binary is built: one build serves all.
 export CGO_ENABLED=0
