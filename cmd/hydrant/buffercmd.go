@@ -12,6 +12,7 @@ import (
 
 	"github.com/hydrantd/hydrant"
 	"github.com/hydrantd/hydrant/buffer"
+	"github.com/hydrantd/hydrant/delivery"
 )
 
 type bufferCmd struct {
@@ -48,15 +49,40 @@ func (v *verifyCmd) Run(c *console) error {
 	if err := v.idle(); err != nil {
 		return err
 	}
+	if err := knownVersion(hydrant.OS{}, v.Dir); err != nil {
+		return err
+	}
 	found, err := buffer.Verify(hydrant.OS{}, v.Dir, c.out)
 	if err != nil {
 		return err
 	}
-	if found.Damaged > 0 {
-		return fmt.Errorf("%s: %s damaged, %s lost: hydrant buffer salvage prints all others",
-			v.Dir, plural(found.Damaged, "place"), plural(found.Lost, "record"))
+	spooled, err := v.spools(c)
+	if err != nil {
+		return err
 	}
-	return nil
+	var errs []error
+	if found.Damaged > 0 {
+		errs = append(errs, fmt.Errorf("%s: %s damaged, %s lost: hydrant buffer salvage prints all others",
+			v.Dir, plural(found.Damaged, "place"), plural(found.Lost, "record")))
+	}
+	if spooled > 0 {
+		errs = append(errs, fmt.Errorf("%s: %s damaged in what is spooled: it may have been sent, so it is not built again; put the files back as they were",
+			v.Dir, plural(spooled, "place")))
+	}
+	return errors.Join(errs...)
+}
+
+// spools counts the damage in what the deliveries have spooled.
+func (v *verifyCmd) spools(c *console) (damaged int, err error) {
+	streams, err := buffer.Streams(hydrant.OS{}, v.Dir)
+	for _, dir := range streams {
+		n, err := delivery.VerifySpool(hydrant.OS{}, dir, c.out)
+		damaged += n
+		if err != nil {
+			return damaged, err
+		}
+	}
+	return damaged, err
 }
 
 type dumpCmd struct{ dirArg }
