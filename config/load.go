@@ -33,7 +33,7 @@ type pipelineKeys struct {
 }
 
 type retryKeys struct {
-	GiveUpAfter patience `yaml:"give_up_after" doc:"How long a batch is tried before it goes to the error output: never, or a duration of at least 1s, which needs an error_output that is not the failing sink."`
+	GiveUpAfter patience `yaml:"give_up_after" doc:"How long a batch is tried before it goes to the error output: never, or at least 1s, which needs an error_output that is not the failing sink."`
 }
 
 type destinationKeys struct {

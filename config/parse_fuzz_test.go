@@ -10,7 +10,8 @@ import (
 // came from the environment or from a secret's file is ever in a problem.
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
-		"", theIssue, least, "a: [", "a: &x 1\nb: *x", "? a", "---\n...\n---", "\xef\xbb\xbf" + least, "log:\r\n  level: x\r\n", "{a: ${B}}", "a: ${", "{", "[[[[", "- - - -", "a:\n\tb", "'", "\"", "|", ">-\n x", "%", "!", "!!map", "<<: 1",
+		"", theIssue, least, "a: [", "a: &x 1\nb: *x", "? a", "---\n...\n---", "\xef\xbb\xbf" + least, "log:\r\n  level: x\r\n", "{a: ${B}}", "a: ${",
+		"{", "[[[[", "- - - -", "a:\n\tb", "'", "\"", "|", ">-\n x", "%", "!", "!!map", "<<: 1",
 		source("http: {listen: 0.0.0.0:1, token: '${TOKEN}', max_body: '${TOKEN}'}"), source("http: {listen: '${TOKEN}', path: '${TOKEN}', token: ['${TOKEN}']}"),
 		destination("{name: '${TOKEN}', file: {path: '${TOKEN}', level: '${TOKEN}', compression: '${TOKEN}'}}"), "log: {level: '${TOKEN}'}", "admin: {listen: '${TOKEN}'}",
 	} {

@@ -88,7 +88,10 @@ func TestSizesAndDurationsAreWrittenAsTheyAreRead(t *testing.T) {
 	for size, want := range map[Size]string{0: "0B", 1: "1B", 1000: "1kB", 1024: "1KiB", 5 << 20: "5MiB", 10e9: "10GB", 1536: "1536B", 64 << 40: "64TiB", -1: "-1B"} {
 		same(t, "size", size.String(), want)
 	}
-	for d, want := range map[time.Duration]string{0: "0s", time.Minute: "1m", 25 * time.Second: "25s", 90 * time.Minute: "1h30m", 36 * time.Hour: "1d12h", 1500 * time.Millisecond: "1s500ms", 5: "0s", -time.Second: "-1s"} {
+	for d, want := range map[time.Duration]string{
+		0: "0s", time.Minute: "1m", 25 * time.Second: "25s", 90 * time.Minute: "1h30m", 36 * time.Hour: "1d12h",
+		1500 * time.Millisecond: "1s500ms", 5: "0s", -time.Second: "-1s",
+	} {
 		same(t, "duration", FormatDuration(d), want)
 	}
 }

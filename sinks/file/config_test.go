@@ -48,21 +48,33 @@ func TestNamesCountIntoTheLengthOfFileNames(t *testing.T) {
 		Sources: map[string]func() any{"stdin": func() any { return &struct{}{} }},
 		Sinks:   map[string]func() any{"file": Kind.Config},
 	}
-	long, wide := strings.Repeat("n", 64), strings.Repeat("x", 40)
+	names := strings.NewReplacer("LONG", strings.Repeat("n", 64), "X40", strings.Repeat("x", 40), "X25", strings.Repeat("x", 25))
 	for name, c := range map[string]struct {
 		text string
-		want []string // "": nothing is said
+		want []string
 	}{
-		"long names and a short prefix": {long + `: {sources: [stdin: {}], destinations: [{name: ` + long + `, file: {path: out, prefix: "!{timestamp:yyyy-MM-dd}-"}}]}`, nil},
-		"a long pipeline's name":        {long + `: {sources: [stdin: {}], destinations: [{name: ` + long + `, file: {path: out, prefix: "!{timestamp:yyyy}` + wide + `"}}]}`, []string{"file names can become"}},
-		"names too long are told alone": {long + `n: {sources: [stdin: {}], destinations: [file: {path: out, prefix: "!{timestamp:yyyy}` + wide + wide + `"}]}`, []string{"pipeline name"}},
-		"the suffix of error records":   {long + `: {sources: [stdin: {}], destinations: [{name: ` + long + `, file: {path: out}, error_output: {file: {path: e, prefix: "!{timestamp:yyyy}` + wide[:25] + `"}}}]}`, []string{"file names can become"}},
-		"no such suffix in the records": {long + `: {sources: [stdin: {}], destinations: [{name: ` + long + `, file: {path: out, prefix: "!{timestamp:yyyy}` + wide[:25] + `"}}]}`, nil},
-		"the pipeline's error output":   {long + `: {sources: [stdin: {}], error_output: {file: {path: e, prefix: "!{timestamp:yyyy}` + wide[:25] + `"}}, destinations: [{name: ` + long + `, file: {path: out}}, {name: b, file: {path: out}}]}`, []string{"file names can become"}},
-		"the kind of an error's own":    {`p: {sources: [stdin: {}], error_output: {file: {path: e, prefix: "!{firehose:error-output-type}/"}}, destinations: [file: {path: out}]}`, nil},
+		"long names and a short prefix": {
+			`LONG: {sources: [stdin: {}], destinations: [{name: LONG, file: {path: out, prefix: "!{timestamp:yyyy-MM-dd}-"}}]}`, nil},
+		"long names and a long prefix": {
+			`LONG: {sources: [stdin: {}], destinations: [{name: LONG, file: {path: out, prefix: "!{timestamp:yyyy}X40"}}]}`,
+			[]string{"file names can become"}},
+		"names too long are told alone": {
+			`LONGn: {sources: [stdin: {}], destinations: [file: {path: out, prefix: "!{timestamp:yyyy}X40X40X40"}]}`,
+			[]string{"pipeline name"}},
+		"the suffix of error records": {
+			`LONG: {sources: [stdin: {}], destinations: [{name: LONG, file: {path: out}, error_output: {file: {path: e, prefix: "!{timestamp:yyyy}X25"}}}]}`,
+			[]string{"file names can become"}},
+		"no such suffix in the records": {
+			`LONG: {sources: [stdin: {}], destinations: [{name: LONG, file: {path: out, prefix: "!{timestamp:yyyy}X25"}}]}`, nil},
+		"the pipeline's error output, for the long name of two": {
+			`LONG: {sources: [stdin: {}], error_output: {file: {path: e, prefix: "!{timestamp:yyyy}X25"}},
+				destinations: [{name: LONG, file: {path: out}}, {name: b, file: {path: out}}]}`,
+			[]string{"file names can become"}},
+		"the kind of an error in an error output": {
+			`p: {sources: [stdin: {}], error_output: {file: {path: e, prefix: "!{firehose:error-output-type}/"}}, destinations: [file: {path: out}]}`, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, problems := config.Parse("/etc/hydrant.yaml", []byte("pipelines:\n  "+c.text+"\n"), func(string) (string, bool) { return "", false }, kinds)
+			_, problems := config.Parse("/etc/hydrant.yaml", []byte(names.Replace("pipelines: {"+c.text+"}\n")), func(string) (string, bool) { return "", false }, kinds)
 			if len(problems) != len(c.want) {
 				t.Fatalf("%v, want %d problems", problems, len(c.want))
 			}

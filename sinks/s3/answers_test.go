@@ -199,11 +199,12 @@ func TestAWrongRegionIsToldWithTheRightOne(t *testing.T) {
 	}{
 		"in a header": {"logs", reply{status: 301, code: "PermanentRedirect", header: map[string]string{"X-Amz-Bucket-Region": "us-west-2"}},
 			`correct region: it is "eu-west-1", and bucket logs is in "us-west-2", says http://store.test`},
-		"in the error":        {"logs", malformed("<Region>us-west-2</Region>"), `correct region: it is "eu-west-1", and bucket logs is in "us-west-2", says http://store.test`},
-		"nowhere":             {"logs", malformed(""), `correct region: it is "eu-west-1", and bucket logs is in another region, says http://store.test`},
-		"as what is set":      {"logs", malformed("<Region>eu-west-1</Region>"), `is in another region, says`},
-		"as what is no name":  {"logs", malformed("<Region>\n</Region>"), `is in another region, says`},
-		"of a former bucket":  {"wrong", malformed("<Region>us-west-2</Region>"), `the configured region is "eu-west-1", and bucket wrong is in "us-west-2", says http://store.test; the batch is spooled for`},
+		"in the error":       {"logs", malformed("<Region>us-west-2</Region>"), `correct region: it is "eu-west-1", and bucket logs is in "us-west-2", says http://store.test`},
+		"nowhere":            {"logs", malformed(""), `correct region: it is "eu-west-1", and bucket logs is in another region, says http://store.test`},
+		"as what is set":     {"logs", malformed("<Region>eu-west-1</Region>"), `is in another region, says`},
+		"as what is no name": {"logs", malformed("<Region>\n</Region>"), `is in another region, says`},
+		"of a former bucket": {"wrong", malformed("<Region>us-west-2</Region>"),
+			`the configured region is "eu-west-1", and bucket wrong is in "us-west-2", says http://store.test; the batch is spooled for`},
 		"by a body that ends": {"logs", reply{status: 301, body: "<Error><Region>us-west-2"}, `is in another region, says`},
 	} {
 		t.Run(name, func(t *testing.T) {
