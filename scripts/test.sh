@@ -47,7 +47,7 @@ SIM_SEEDS=8 tests "a smaller simulation, with the race detector" -race -timeout=
 
 # From here on without the race detector, as the binary is built: one build serves all.
 export CGO_ENABLED=0
-logs "the simulation" -trimpath -timeout=10m ./sim
+logs "the simulation" -trimpath -timeout=20m ./sim
 logs "whole processes: crashes, system calls, clones, edits, full disks, a backlog" -trimpath -timeout=15m ./proctest
 tests "the benchmarks run" -trimpath -timeout=5m ./bench
 

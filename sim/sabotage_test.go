@@ -58,7 +58,7 @@ func TestEveryPointMatters(t *testing.T) {
 		t.Fatalf("building the tests: %v\n%s", err, out)
 	}
 	run := func(off hydrant.Point, seeds, test string) (string, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 6*time.Minute)
 		defer cancel()
 		c := exec.CommandContext(ctx, binary, "-test.run", "^("+test+")$")
 		c.Env = append(os.Environ(), "HYDRANT_SABOTAGE="+string(off), "SIM_SEEDS="+seeds, "SIM_SEED=", "SIM_SECONDS=", "GOMAXPROCS=1")
