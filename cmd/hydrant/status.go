@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -72,11 +74,7 @@ func (r report) holds() error {
 // report asks the daemon, or reads data_dir when there is none.
 func (s *statusCmd) report(c *console) (report, error) {
 	if s.Addr != "" {
-		base := strings.TrimSuffix(s.Addr, "/")
-		if !strings.Contains(base, "://") {
-			base = "http://" + base
-		}
-		return ask(http.DefaultTransport, base+"/status")
+		return s.remote()
 	}
 	cfg, err := s.inspect(c, c.err)
 	if err != nil {
@@ -94,18 +92,38 @@ func (s *statusCmd) report(c *console) (report, error) {
 	return offlineReport(cfg)
 }
 
-func ask(through http.RoundTripper, url string) (r report, err error) {
+// remote asks the daemon at s.Addr.
+func (s *statusCmd) remote() (report, error) {
+	if s.Config != "" {
+		return report{}, &exit{exitUsage, "--addr asks a daemon wherever it is, -c names the configuration of one that is here: want one of them"}
+	}
+	base := s.Addr
+	if !strings.Contains(base, "://") {
+		base = "http://" + base
+	}
+	if u, err := url.Parse(base); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return report{}, &exit{exitUsage, fmt.Sprintf("--addr %s: want an address such as http://127.0.0.1:9640", s.Addr)}
+	}
+	r, err := ask(http.DefaultTransport, strings.TrimSuffix(base, "/")+"/status")
+	var silent *url.Error
+	if errors.As(err, &silent) {
+		return r, &exit{exitPartial, fmt.Sprintf("no daemon answers at %s: %s", s.Addr, silent.Err)}
+	}
+	return r, err
+}
+
+func ask(through http.RoundTripper, from string) (r report, err error) {
 	client := &http.Client{Transport: through, Timeout: 30 * time.Second}
-	answer, err := client.Get(url)
+	answer, err := client.Get(from)
 	if err != nil {
 		return r, err
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return r, fmt.Errorf("%s: answered %s, want the admin address of a hydrant", url, answer.Status)
+		return r, fmt.Errorf("%s: answered %s, want the admin address of a hydrant", from, answer.Status)
 	}
 	if err := json.NewDecoder(answer.Body).Decode(&r); err != nil {
-		return r, fmt.Errorf("%s: %w, want the admin address of a hydrant", url, err)
+		return r, fmt.Errorf("%s: %w, want the admin address of a hydrant", from, err)
 	}
 	return r, nil
 }
