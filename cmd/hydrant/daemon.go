@@ -205,7 +205,7 @@ func (d *daemon) run(once bool) error {
 		obeyed = d.shutdown(doors, deliveries)
 	}
 	d.ready.Store(false)
-	progress.end()
+	progress.end(!intake.failed.Load() && !isClosed(signalled))
 	d.sayLeft()
 	obeyed = admin.end(d.clock, d.clock.Mono()+time.Second) && obeyed
 	if once {
@@ -221,7 +221,7 @@ func (d *daemon) run(once bool) error {
 // announce says what is at work now, and what is kept without being of use.
 func (d *daemon) announce() {
 	for _, p := range d.pipelines {
-		p.describe(d.log)
+		p.describe(d.log, d.once)
 	}
 	found, err := orphans(hydrant.OS{}, d.cfg)
 	if err != nil {

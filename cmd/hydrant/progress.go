@@ -104,13 +104,13 @@ func (p *progress) tell(t tally, say func(string)) {
 	say(line)
 }
 
-// end leaves the last word on the screen.
-func (p *progress) end() {
+// end leaves the last word on the screen. whole: all sources were read to their end.
+func (p *progress) end(whole bool) {
 	if p.every == 0 {
 		return
 	}
 	t := p.daemon.tally()
-	if t.appended == p.began.appended && p.began.pending == 0 && t.pending == 0 {
+	if whole && t.trouble == "" && t.appended == p.began.appended && p.began.pending == 0 && t.pending == 0 {
 		p.daemon.log.Info("nothing to do: the sources were at their end and nothing was pending")
 		return
 	}

@@ -243,7 +243,7 @@ func (p *pipeline) close() error {
 }
 
 // describe says in one line what the pipeline reads, where it goes and when to expect the first object.
-func (p *pipeline) describe(log *slog.Logger) {
+func (p *pipeline) describe(log *slog.Logger, once bool) {
 	var reads, writes []string
 	for _, d := range p.doors {
 		reads = append(reads, d.String())
@@ -256,6 +256,9 @@ func (p *pipeline) describe(log *slog.Logger) {
 		}
 	}
 	due := fmt.Sprintf("%s after its first record, or at %s", config.FormatDuration(soonest.Interval), soonest.Size)
+	if once {
+		due += ", at the end of the input at the latest"
+	}
 	if slices.ContainsFunc(deliveries, func(o *outlet) bool { return o.pending() > 0 }) {
 		due = "now: records are pending"
 	}
