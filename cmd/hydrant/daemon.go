@@ -102,7 +102,12 @@ func open(c *console, cfg *config.Config, gaps map[string][]string) (*daemon, er
 }
 
 func (d *daemon) openParts(gaps map[string][]string) error {
-	doors, deliveries := budget(d.cfg.Memory)
+	limit := cgroupLimit()
+	doors, deliveries := budget(d.cfg.Memory, limit)
+	if d.cfg.Memory == 0 && limit > 0 && limit/2 < leastMemory {
+		d.log.Warn("the cgroup's memory limit is small, more than half of it is used; raise it, or set memory",
+			"limit", config.Size(limit).String(), "memory", config.Size(leastMemory).String())
+	}
 	d.memories = [2]*hydrant.Memory{hydrant.NewMemory(doors), hydrant.NewMemory(deliveries)}
 	w := &workshop{
 		kinds: d.console.kinds, fs: meteredFS{hydrant.OS{}, d.clock, d.meters}, clock: d.clock, log: d.log, group: d.group,
@@ -141,14 +146,26 @@ func (d *daemon) closeWith(err error) error {
 	return closing
 }
 
+// leastMemory is the least that `memory` can be set to, in bytes: batches of the common sizes need it.
+const leastMemory = 64 << 20
+
+// cgroupLimit is the most memory that the cgroup may take, in bytes; 0: there is no limit.
+func cgroupLimit() int64 {
+	limit, err := memlimit.FromCgroup()
+	if err != nil {
+		return 0
+	}
+	return int64(min(limit, 1<<40))
+}
+
 // budget splits memory: a quarter for the doors, the rest for the deliveries. The Go runtime is told to collect harder
 // before it takes much more than both.
-func budget(configured config.Size) (doors, deliveries int64) {
+func budget(configured config.Size, limit int64) (doors, deliveries int64) {
 	total := int64(configured)
 	if total == 0 {
 		total = 256 << 20
-		if limit, err := memlimit.FromCgroup(); err == nil {
-			total = min(total, int64(min(limit, 1<<40))/2)
+		if limit > 0 {
+			total = max(leastMemory, min(total, limit/2))
 		}
 	}
 	debug.SetMemoryLimit(total + 48<<20)

@@ -40,12 +40,22 @@ func TestSpoolShare(t *testing.T) {
 }
 
 func TestBudget(t *testing.T) {
-	doors, deliveries := budget(64 << 20)
-	if doors != 16<<20 || deliveries != 48<<20 {
-		t.Errorf("64MiB: %d and %d", doors, deliveries)
-	}
-	if doors, deliveries = budget(0); doors+deliveries > 256<<20 || doors == 0 {
-		t.Errorf("the default: %d and %d, want 256MiB at the most", doors, deliveries)
+	for _, c := range []struct {
+		name       string
+		configured config.Size
+		limit      int64
+		want       int64
+	}{
+		{"what is set", 64 << 20, 0, 64 << 20},
+		{"what is set, whatever the limit", 512 << 20, 100 << 20, 512 << 20},
+		{"the default", 0, 0, 256 << 20},
+		{"half the limit", 0, 200 << 20, 100 << 20},
+		{"a limit that is far", 0, 8 << 30, 256 << 20},
+		{"never less than can be set", 0, 100 << 20, 64 << 20},
+	} {
+		if doors, deliveries := budget(c.configured, c.limit); doors != c.want/4 || doors+deliveries != c.want {
+			t.Errorf("%s: %d and %d, want %d", c.name, doors, deliveries, c.want)
+		}
 	}
 }
 
