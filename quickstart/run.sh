@@ -14,7 +14,9 @@ new=$(find out -name '*.gz' -newer "$lines" | sort)
 [ -n "$new" ] || { echo "nothing was delivered under ./out" >&2; exit 1; }
 
 echo
-echo "$(wc -l <"$lines") lines went in. New under ./out, which holds $(find out -name '*.gz' | wc -l) objects:"
+objects=$(find out -name '*.gz' | wc -l)
+[ "$objects" = 1 ] && noun=object || noun=objects
+echo "$(wc -l <"$lines") lines went in. New under ./out, which holds $objects $noun:"
 while read -r object; do
 	echo "  $object"
 done <<<"$new"
