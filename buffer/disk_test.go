@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -120,13 +119,6 @@ func (f *fixture) want(from hydrant.Position, want ...string) {
 	if got := f.read(from); !slices.Equal(got, want) {
 		f.t.Fatalf("read %q, want %q", got, want)
 	}
-}
-
-func numbered(from, to int) (all []string) {
-	for i := from; i < to; i++ {
-		all = append(all, fmt.Sprintf("record %d", i))
-	}
-	return all
 }
 
 func TestALogIsReadAsItWasWritten(t *testing.T) {

@@ -37,14 +37,6 @@ func newFold() fold {
 	return fold{closings: map[uint32]ShardClosed{}, sources: map[sourceKey][]byte{}, replays: map[string]Note{}}
 }
 
-// clone is a copy that can be folded further on its own.
-func (f *fold) clone() fold {
-	c := *f
-	c.shards = slices.Clone(f.shards)
-	c.closings, c.sources, c.replays = maps.Clone(f.closings), maps.Clone(f.sources), maps.Clone(f.replays)
-	return c
-}
-
 // apply adds notes that are younger than all before them. Bodies are copied. An error names a note that cannot be read; the
 // others have been applied.
 func (f *fold) apply(notes []Note) error {

@@ -110,14 +110,6 @@ func (f *folder) retry(do func() error, n int64) error {
 	return do()
 }
 
-// size is what the folder takes of the disk, in bytes, buffers included.
-func (f *folder) size() (n int64) {
-	for _, w := range f.files {
-		n += w.size
-	}
-	return n
-}
-
 // seal makes the files that outputs name durable and closes them, and fills in their sizes and sums (I8).
 func (f *folder) seal(outputs []output) error {
 	for i := range outputs {
