@@ -1,6 +1,6 @@
 # One static binary on an empty root, run by nobody in particular.
 #
-#   docker build -t hydrant .
+#   docker build -t hydrant --build-arg VERSION="$(git describe --tags --always)" .
 #   docker run --read-only --cap-drop ALL --security-opt no-new-privileges \
 #     -v hydrant-data:/var/lib/hydrant -v ./hydrant.yaml:/etc/hydrant/hydrant.yaml:ro -p 8080:8080 hydrant
 #
@@ -12,7 +12,8 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o /root-fs/usr/bin/hydrant ./cmd/hydrant \
+ARG VERSION
+RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w -X main.stamped=$VERSION" -o /root-fs/usr/bin/hydrant ./cmd/hydrant \
  && mkdir -p /root-fs/etc/hydrant /root-fs/etc/ssl/certs \
  && cp /etc/ssl/certs/ca-certificates.crt /root-fs/etc/ssl/certs/ \
  && mkdir -p -m 0700 /data

@@ -12,7 +12,7 @@ SECONDS ?= 60
 
 build:
 	@scripts/need.sh go
-	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/hydrant ./cmd/hydrant
+	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w -X main.stamped=$$(git describe --tags --always --dirty 2>/dev/null)" -o bin/hydrant ./cmd/hydrant
 
 run: build
 	@quickstart/run.sh

@@ -111,8 +111,14 @@ func (versionCmd) Run(c *console) error {
 	return err
 }
 
-// version is that of the module, with the commit when there is no tag.
+// stamped is the version that the linker was told: see the Makefile.
+var stamped string
+
+// version is what was stamped, else that of the module.
 func version() string {
+	if stamped != "" {
+		return stamped
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "(devel)"
