@@ -18,7 +18,7 @@ import (
 //   - I3: a process appends only to segments it created; each opening has its own run id.
 //   - I4: nothing is read that could still be lost: readers end at the durable end.
 //   - I5: everything is verified on every read; damage costs the block or shard run it lies in, and is reported.
-//   - I6: a segment goes only when every durable cursor and the retention are past it.
+//   - I6: a segment goes only when every durable cursor is past it, and its retention is over or its space needed.
 //   - I7: a failed sync poisons the log: nothing is appended any more, what is durable can still be read.
 //
 // All methods are safe for concurrent use. No mutex is held across I/O.
