@@ -206,9 +206,6 @@ func (c *cursor) path(which int) string {
 // clearing its header: so a damaged header can never bring back an older journal.
 func (c *cursor) rewrite(committed hydrant.Position, entries []Entry) error {
 	d, to := c.d, 1-c.at.which
-	if len(entries) > maxEntries {
-		return fmt.Errorf("%s: %d entries, the most in a journal is %d", c.path(to), len(entries), maxEntries)
-	}
 	next := journalPlace{which: to, generation: c.at.generation + 1, seq: 2, exists: [2]bool{true, true}}
 	if _, err := io.ReadFull(d.o.Rand, next.salt[:]); err != nil {
 		return err
@@ -254,10 +251,7 @@ func (c *cursor) install(next *journalPlace, buf []byte, exists bool) (hydrant.F
 		return nil, err
 	}
 	if err = f.Allocate(next.size); exists && hydrant.NoSpace(err) {
-		// A full disk: what the file has must do. It was made for as much as this.
-		if size, serr := f.Size(); serr == nil && size >= next.at {
-			next.size, err = size, nil
-		}
+		err = c.squeeze(f, next)
 	}
 	if err == nil {
 		c.spoiled = exists
@@ -282,6 +276,26 @@ func (c *cursor) install(next *journalPlace, buf []byte, exists bool) (hydrant.F
 		return nil, errors.Join(c.fail(err), f.Close())
 	}
 	return f, nil
+}
+
+// squeeze makes room for a journal in its file on a full disk, because a journal that cannot be written frees nothing: what the
+// file has must do, or exactly what is needed, at last out of the space kept back for the spool.
+func (c *cursor) squeeze(f hydrant.File, next *journalPlace) error {
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	next.size = max(size, next.at)
+	if size >= next.at {
+		return nil
+	}
+	if err = f.Allocate(next.at); !hydrant.NoSpace(err) {
+		return err
+	}
+	if short := c.Lend(next.at); short != nil {
+		return errors.Join(err, short)
+	}
+	return f.Allocate(next.at)
 }
 
 // retire clears the header of the file that is given up, lets it grow to size if the disk has that much, and says how large it

@@ -15,13 +15,13 @@ import (
 //	4   u32 length      from the crc to the end of the last entry
 //	8   u64 seq         counts up by one within a file
 //	16  u64 committed
-//	24  u16 entries     their number, then for each: type u8, length u32, bytes
+//	24  u16 entries     their number, manyEntries for that many or more; then for each: type u8, length u32, bytes
 //	    zeros to a multiple of 64
 const (
 	frameAlign   = 64
 	frameHeadLen = 26
 	entryHeadLen = 5
-	maxEntries   = math.MaxUint16
+	manyEntries  = math.MaxUint16 // and more: as many as fill the frame
 )
 
 type frame struct {
@@ -44,14 +44,11 @@ func frameSize(entries []Entry) int {
 
 // appendFrame appends a frame, padded, to dst.
 func appendFrame(dst []byte, salt *[16]byte, seq uint64, committed hydrant.Position, entries []Entry) []byte {
-	if len(entries) > maxEntries {
-		panic("BUG: more than 65535 entries in a frame")
-	}
 	at := len(dst)
 	dst = append(dst, make([]byte, 8)...)
 	dst = binary.LittleEndian.AppendUint64(dst, seq)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(committed))
-	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(entries)))
+	dst = binary.LittleEndian.AppendUint16(dst, uint16(min(len(entries), manyEntries)))
 	for _, e := range entries {
 		dst = append(dst, e.Type)
 		dst = appendString(dst, e.Body)
@@ -80,9 +77,9 @@ func parseFrame(b []byte, salt *[16]byte) (f frame, n int, err error) {
 	if count*entryHeadLen > len(in.b) {
 		return frame{}, 0, fmt.Errorf("%w: %d entries in %d bytes", errNoFrame, count, len(in.b))
 	}
-	f.entries = make([]Entry, count)
-	for i := range f.entries {
-		f.entries[i] = Entry{Type: in.u8(), Body: in.bytes()}
+	f.entries = make([]Entry, 0, count)
+	for len(f.entries) < count || count == manyEntries && len(in.b) > 0 {
+		f.entries = append(f.entries, Entry{Type: in.u8(), Body: in.bytes()})
 	}
 	if in.short || len(in.b) > 0 {
 		return frame{}, 0, fmt.Errorf("%w: the entries do not fill it", errNoFrame)

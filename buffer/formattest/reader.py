@@ -174,12 +174,12 @@ def cursors(folder):
         put({"cursor": name, "generation": generation, "log": log_text(log_id)})
         at, last = 512, 0
         while at + 26 <= len(data):
-            crc, length, seq, committed, count = struct.unpack("<IIQQH", data[at:at + 26])
+            crc, length, seq, committed, _ = struct.unpack("<IIQQH", data[at:at + 26])
             if length < 26 or at + length > len(data) or crc32c(salt + data[at + 4:at + length]) != crc or seq != last + 1:
                 break
             put({"frame": at, "seq": seq, "committed": committed})
             entries = Fields(data[at + 26:at + length])
-            for _ in range(count):
+            while entries.at < len(entries.data):
                 put({"entry": entries.get("B"), "body64": base64.b64encode(entries.str()).decode()})
             at, last = (at + length + 63) // 64 * 64, seq
 
