@@ -144,3 +144,100 @@ func TestDamagedBytesAreKept(t *testing.T) {
 		}
 	}
 }
+
+// TestAJournalOutlivesItsRewriting fills a journal again and again and cuts the power at one of the syncs of that.
+func TestAJournalOutlivesItsRewriting(t *testing.T) {
+	for seed := range uint64(60) {
+		w := New(seed)
+		d := w.NewDisk()
+		tried, told := byte(0), byte(0)
+		if err := w.Run(func() {
+			for range 6 {
+				plan := &CrashPlan{Point: hydrant.PointSnapshot, Nth: 1 + w.Rand.IntN(8), After: w.Rand.IntN(2) == 0, Power: true}
+				shortLife(w, d, plan, func(_ *Process, _ *buffer.Disk, c buffer.Cursor) error {
+					got := byte(0)
+					if all := c.Entries(); len(all) > 0 {
+						got = all[len(all)-1].Type
+					}
+					if got < told || got > tried {
+						return fmt.Errorf("the journal ends with %d, and %d was durable, %d tried", got, told, tried)
+					}
+					body := make([]byte, 9000)
+					for told = got; told < 255; {
+						tried = told + 1
+						if err := c.Write(hydrant.PointReady, 1, []buffer.Entry{{Type: tried, Body: body}}, func() []buffer.Entry { return []buffer.Entry{{Type: told}} }); err != nil {
+							return err
+						}
+						told = tried
+					}
+					return nil
+				})
+			}
+		}); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+	}
+}
+
+// TestWhatWasAcknowledgedStays lets one short life follow another, each ended at some block, and reads everything at the end.
+func TestWhatWasAcknowledgedStays(t *testing.T) {
+	for seed := range uint64(120) {
+		w := New(seed)
+		d := w.NewDisk()
+		said := map[hydrant.Position]string{}
+		n := 0
+		if err := w.Run(func() {
+			for range 8 {
+				plan := &CrashPlan{Point: hydrant.PointBlock, Nth: 1 + w.Rand.IntN(4), After: w.Rand.IntN(2) == 0, Power: w.Rand.IntN(2) == 0}
+				shortLife(w, d, plan, func(_ *Process, log *buffer.Disk, _ buffer.Cursor) error {
+					if err := compareAll(log, said); err != nil {
+						return err
+					}
+					for range 5 {
+						n++
+						text := fmt.Sprintf("%d %s", n, strings.Repeat("x", w.Rand.IntN(3000)))
+						var b hydrant.Batch
+						b.Append(hydrant.Record{Data: []byte(text)})
+						receipt, err := log.Append(context.Background(), &buffer.Write{Batch: &b})
+						if err != nil {
+							return err
+						}
+						said[receipt.Position(0)] = text
+					}
+					return nil
+				})
+			}
+			shortLife(w, d, nil, func(_ *Process, log *buffer.Disk, _ buffer.Cursor) error { return compareAll(log, said) })
+		}); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+	}
+}
+
+// compareAll reads the whole log and holds it against what was said or read before; what is read now counts as said.
+func compareAll(log *buffer.Disk, said map[hydrant.Position]string) error {
+	r := log.Reader(buffer.Filter{})
+	there := map[hydrant.Position]bool{}
+	for from := hydrant.Position(1); ; {
+		var b hydrant.Batch
+		next, err := r.Read(from, 0, &b)
+		if err != nil {
+			return err
+		}
+		for i := range b.Len() {
+			at := b.At(i)
+			if was, ok := said[at.Pos]; ok && was != string(at.Data) {
+				return fmt.Errorf("at %d there is %.10q, and it was %.10q", at.Pos, at.Data, was)
+			}
+			said[at.Pos], there[at.Pos] = string(at.Data), true
+		}
+		if next == from {
+			break
+		}
+		from = next
+	}
+	if len(there) != len(said) {
+		return fmt.Errorf("%d records are there, %d were acknowledged or read", len(there), len(said))
+	}
+	return nil
+}

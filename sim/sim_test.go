@@ -29,6 +29,7 @@ const (
 //	go test ./sim -run TestSim$                  the seeds that everybody runs
 //	SIM_SECONDS=600 go test ./sim -run TestSim$  others, for ten minutes
 //	SIM_SEEDS=50 go test ./sim -run TestSim$     the first 50 seeds, until one fails
+//	SIM_FLAVOUR=clones …                         only seeds of one kind
 //	SIM_SEED=17 SIM_TRACE=FILE go test ./sim -run TestSim$   one, with what every actor did
 func TestSim(t *testing.T) {
 	if text := os.Getenv("SIM_SEED"); text != "" {
@@ -112,7 +113,7 @@ func playAll(t *testing.T, next, last uint64, until time.Time, whole bool) *tall
 					if failed++; failed == mostFailures || os.Getenv("SIM_SEEDS") != "" {
 						stop.Store(true)
 					}
-					t.Errorf("seed %d: %v\nrepeat it: SIM_SEED=%d go test ./sim -run 'TestSim$'", seed, err, seed)
+					t.Errorf("seed %d: %v\nrepeat it: SIM_SEED=%d SIM_FLAVOUR='%s' go test ./sim -run 'TestSim$'", seed, err, seed, os.Getenv("SIM_FLAVOUR"))
 				}
 				if whole && total.enough() {
 					stop.Store(true)
