@@ -56,12 +56,13 @@ func (d *Disk) Append(ctx context.Context, w *Write) (Receipt, error) {
 	d.writes++
 	turn := d.writes
 	d.mu.Unlock()
+	// Before they are sorted by shard, which takes memory for each record.
+	p.size = headLen + blockAlign + runLen*d.lanes.most(p.count()) + payloadSize(w.Batch, w.Notes)
+	if most := min(MaxBlock, d.o.MaxBytes); p.size > most {
+		return Receipt{}, fmt.Errorf("%w: the records make a block of up to %d bytes, the most is %d", ErrTooLarge, p.size, most)
+	}
 	if w.Batch != nil {
 		p.lane, p.per = d.lanes.route(w.Batch, turn)
-	}
-	p.size = d.blockSize(p)
-	if p.size > MaxBlock || p.size > d.o.MaxBytes {
-		return Receipt{}, fmt.Errorf("%w: the records make a block of up to %d bytes, the most is %d", ErrTooLarge, p.size, min(MaxBlock, d.o.MaxBytes))
 	}
 	for {
 		heard := d.space.Listen()
@@ -74,17 +75,6 @@ func (d *Disk) Append(ctx context.Context, w *Write) (Receipt, error) {
 			return Receipt{}, err
 		}
 	}
-}
-
-// blockSize is how large the block of p alone can be, in bytes.
-func (d *Disk) blockSize(p *pending) int64 {
-	n := int64(headLen + blockAlign)
-	if p.per == nil {
-		n += runLen
-	} else {
-		n += int64(min(len(d.lanes.ids), len(p.per)) * runLen)
-	}
-	return n + payloadSize(p.Batch, p.Notes)
 }
 
 // commit brings p into a group and returns with its outcome.

@@ -32,6 +32,9 @@ func makeLanes(shards []Shard) lanes {
 	return l
 }
 
+// most is the most lanes that n records can go to.
+func (l *lanes) most(n int) int64 { return int64(min(len(l.ids), n)) }
+
 // of returns the lane whose range holds the MD5 of key, as Kinesis routes.
 func (l *lanes) of(key []byte) int {
 	h := md5.Sum(key)

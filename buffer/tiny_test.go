@@ -176,3 +176,41 @@ func TestALogHoldsNoMemoryBetweenAppends(t *testing.T) {
 		f.close()
 	}
 }
+
+// TestAWriteOfTinyRecordsIsBounded says that what frames a record counts: a body of newlines alone can be too large.
+func TestAWriteOfTinyRecordsIsBounded(t *testing.T) {
+	var empty, b hydrant.Batch
+	for range 1000 {
+		empty.View(hydrant.Record{})
+	}
+	// The largest block has room for 4 Mi records of nothing: 16 Mi newlines, the largest body, are refused.
+	if n := payloadSize(&empty, nil); n < 4*1000 || MaxBlock/(n/1000) > 4<<20 {
+		t.Errorf("%d bytes for 1000 empty records", n)
+	}
+	for i := range 100_000 {
+		b.View(hydrant.Record{Key: []byte{byte(i)}})
+	}
+	size := payloadSize(&b, nil)
+	for _, row := range []struct {
+		max  int64
+		want error
+	}{{size, ErrTooLarge}, {size + firstAlloc + 4<<10, nil}} {
+		f, _, _ := newSimFixture(t)
+		f.o.Shards, f.o.MaxBytes = 3, row.max
+		f.open()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := f.log.Append(t.Context(), &Write{Batch: &b})
+		runtime.ReadMemStats(&after)
+		if !errors.Is(err, row.want) {
+			t.Errorf("of %d bytes: %v, want %v", row.max, err, row.want)
+		}
+		if took := after.TotalAlloc - before.TotalAlloc; err != nil && took > 100_000 {
+			t.Errorf("refusing it took %d bytes", took)
+		}
+		if err == nil && f.log.w.at > f.log.State().Disk {
+			t.Errorf("the block ends at %d, the segment at %d", f.log.w.at, f.log.State().Disk)
+		}
+		f.close()
+	}
+}
