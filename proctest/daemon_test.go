@@ -56,7 +56,10 @@ func start(t testing.TB, l launch) *daemon {
 	d.cmd.Stdin, d.cmd.Stdout, d.cmd.Stderr = l.stdin, d.output, d.output
 	if d.cmd.SysProcAttr = l.sys; l.sys != nil {
 		d.cmd.Dir = "/" // of the new root
+	} else {
+		d.cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
+	d.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // tests that are cut short leave nothing running
 	d.cmd.WaitDelay = patience
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -43,6 +44,7 @@ func startGateway(t testing.TB, buckets ...string) *gateway {
 	cmd := exec.Command(bin, "--port", g.addr, "--access", gatewayID, "--secret", gatewaySecret, "--quiet", "--keep-alive", "posix", dir)
 	said := &output{}
 	cmd.Stdout, cmd.Stderr = said, said
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
